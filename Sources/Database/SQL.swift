@@ -1,0 +1,91 @@
+/// A statement with its binds, written once for both engines.
+///
+/// `SQL` is made by string interpolation, and an interpolated value is always a bind, never text: there is no way to
+/// put a string into the statement's text at run time, so no injection and a fixed set of texts for the statement
+/// cache. The little that engines do not share is written as a token in braces and rendered by the driver:
+///
+/// | Token | SQLite | PostgreSQL | Why |
+/// |---|---|---|---|
+/// | `{int}` | `INTEGER` | `BIGINT` | `INTEGER` has 32 bits on PostgreSQL, a strict table refuses `BIGINT` |
+/// | `{bytes}` | `BLOB` | `BYTEA` | |
+/// | `{key}` | `TEXT` | `TEXT COLLATE "C"` | keys sort by their bytes, whatever the database's language |
+/// | `{strict}` | `STRICT` | nothing | |
+/// | `{skipLocked}` | nothing | `FOR UPDATE SKIP LOCKED` | SQLite has one writer |
+public struct SQL: Sendable, ExpressibleByStringInterpolation {
+    public let text: String
+    public let binds: [Value]
+
+    public init(stringLiteral value: String) {
+        text = value
+        binds = []
+    }
+
+    public init(stringInterpolation: StringInterpolation) {
+        text = stringInterpolation.text
+        binds = stringInterpolation.binds
+    }
+
+    /// What a statement may carry: the three types that both engines store alike, and null.
+    public enum Value: Sendable, Hashable {
+        case null
+        case integer(Int64)
+        case text(String)
+        case bytes([UInt8])
+    }
+
+    public struct StringInterpolation: StringInterpolationProtocol {
+        fileprivate var text: String
+        fileprivate var binds: [Value] = []
+
+        public init(literalCapacity: Int, interpolationCount: Int) {
+            text = ""
+            text.reserveCapacity(literalCapacity + interpolationCount)
+            binds.reserveCapacity(interpolationCount)
+        }
+
+        public mutating func appendLiteral(_ literal: String) {
+            text += literal
+        }
+
+        private mutating func bind(_ value: Value) {
+            text.append("?")
+            binds.append(value)
+        }
+
+        public mutating func appendInterpolation(_ value: Value) { bind(value) }
+        public mutating func appendInterpolation(_ value: String) { bind(.text(value)) }
+        public mutating func appendInterpolation(_ value: Int64) { bind(.integer(value)) }
+        public mutating func appendInterpolation(_ value: Int) { bind(.integer(Int64(value))) }
+        public mutating func appendInterpolation(_ value: Bool) { bind(.integer(value ? 1 : 0)) }
+        public mutating func appendInterpolation(_ value: [UInt8]) { bind(.bytes(value)) }
+        public mutating func appendInterpolation(_ value: String?) { bind(value.map(Value.text) ?? .null) }
+        public mutating func appendInterpolation(_ value: Int64?) { bind(value.map(Value.integer) ?? .null) }
+        public mutating func appendInterpolation(_ value: [UInt8]?) { bind(value.map(Value.bytes) ?? .null) }
+
+        /// A part of a statement that was itself written as `SQL`, with its binds.
+        public mutating func appendInterpolation(_ part: SQL) {
+            text += part.text
+            binds += part.binds
+        }
+    }
+}
+
+extension SQL {
+    /// Renders the tokens in braces. Texts without a brace, nearly all, are returned as they are.
+    static func render(_ text: String, tokens: [(token: String, meaning: String)]) -> String {
+        guard text.utf8.contains(UInt8(ascii: "{")) else { return text }
+        var rendered = text
+        for (token, meaning) in tokens {
+            var pieces: [Substring] = []
+            var rest = rendered[...]
+            while let range = rest.firstRange(of: token) {
+                pieces.append(rest[..<range.lowerBound])
+                pieces.append(meaning[...])
+                rest = rest[range.upperBound...]
+            }
+            guard !pieces.isEmpty else { continue }
+            rendered = pieces.joined() + rest
+        }
+        return rendered
+    }
+}
