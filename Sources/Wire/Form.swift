@@ -1,0 +1,156 @@
+/// Decodes `application/x-www-form-urlencoded` with nested brackets into a tree.
+///
+/// It takes what the official SDKs and `curl` send: `a[b]=`, arrays as `a[]=` and `a[0]=`, arrays of maps as
+/// `a[0][b]=`, brackets raw or percent-encoded, `+` for a space, a repeated scalar where the last one wins. It refuses
+/// what is not UTF-8, what contradicts itself (`a=1&a[b]=2`), and whatever is larger than its limits: the tree's depth
+/// is bounded before it is built, so that no input can exhaust the stack.
+public enum FormNode: Sendable, Equatable {
+    case value(String)
+    case map(FormMap)
+}
+
+/// What stands under a name: members in the order in which they first came. An array is a map whose keys are all whole
+/// numbers; `a[]=` takes the next one.
+public struct FormMap: Sendable, Equatable {
+    public private(set) var keys: [String] = []
+    private var nodes: [String: FormNode] = [:]
+    private var nextIndex = 0
+
+    public init() {}
+
+    public subscript(key: String) -> FormNode? { nodes[key] }
+
+    public var isList: Bool {
+        keys.allSatisfy { key in key.utf8.count <= 4 && key.utf8.allSatisfy { $0 >= 48 && $0 <= 57 } }
+    }
+
+    /// The elements of an array, in the order of their indices.
+    public var elements: [FormNode] {
+        keys.sorted { (Int($0) ?? 0) < (Int($1) ?? 0) }.compactMap { nodes[$0] }
+    }
+
+    fileprivate mutating func insert(
+        _ value: String,
+        at path: ArraySlice<Substring>,
+        name: String
+    ) throws(StripeError) {
+        guard let head = path.first else { return }
+        var key = String(head)
+        if key.isEmpty {
+            key = String(nextIndex)
+            nextIndex += 1
+        } else if let index = Int(key), index >= nextIndex, index < Form.maximumPairs {
+            nextIndex = index + 1
+        }
+        if nodes[key] == nil { keys.append(key) }
+        if path.count == 1 {
+            if case .map = nodes[key] { throw Self.contradiction(name) }
+            nodes[key] = .value(value)
+            return
+        }
+        // Taken out while it grows, so that it is not copied.
+        switch nodes.updateValue(.value(""), forKey: key) {
+        case nil:
+            var branch = FormMap()
+            try branch.insert(value, at: path.dropFirst(), name: name)
+            nodes[key] = .map(branch)
+        case .map(var branch):
+            try branch.insert(value, at: path.dropFirst(), name: name)
+            nodes[key] = .map(branch)
+        case .value:
+            throw Self.contradiction(name)
+        }
+    }
+
+    private static func contradiction(_ name: String) -> StripeError {
+        StripeError(param: name, message: "Invalid parameter: \(name) is given both as a value and as a container.")
+    }
+}
+
+public enum Form {
+    // More than any SDK sends.
+    public static let maximumPairs = 1000
+    public static let maximumDepth = 8
+    public static let maximumKeyBytes = 512
+
+    /// - Parameter text: a body, or the query of a URL without its `?`.
+    /// - Throws: a ``StripeError`` of status 400.
+    public static func decode(_ text: some Sequence<UInt8>) throws(StripeError) -> FormMap {
+        var root = FormMap()
+        var count = 0
+        for pair in Array(text).split(separator: UInt8(ascii: "&"), omittingEmptySubsequences: true) {
+            count += 1
+            guard count <= maximumPairs else {
+                throw StripeError(message: "Too many parameters: at most \(maximumPairs) are accepted.")
+            }
+            let parts = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+            let key = try unescape(parts[0])
+            let value = try parts.count > 1 ? unescape(parts[1]) : ""
+            guard !key.isEmpty else { continue }
+            guard key.utf8.count <= maximumKeyBytes else {
+                throw StripeError(message: "Parameter names can have up to \(maximumKeyBytes) bytes.")
+            }
+            try root.insert(value, at: try path(of: key)[...], name: key)
+        }
+        return root
+    }
+
+    /// Splits `a[b][]` into `a`, `b` and the empty segment that stands for "next index".
+    private static func path(of key: String) throws(StripeError) -> [Substring] {
+        guard let open = key.firstIndex(of: "["), open != key.startIndex else { return [key[...]] }
+        var segments = [key[..<open]]
+        var rest = key[open...]
+        while !rest.isEmpty {
+            guard rest.first == "[", let close = rest.firstIndex(of: "]") else {
+                throw StripeError(param: key, message: "Invalid parameter name: \(key)")
+            }
+            segments.append(rest[rest.index(after: rest.startIndex)..<close])
+            rest = rest[rest.index(after: close)...]
+            guard segments.count <= maximumDepth else {
+                throw StripeError(message: "Parameters can be nested up to \(maximumDepth) levels deep.")
+            }
+        }
+        return segments
+    }
+
+    /// A segment of an address without its percent-encoding; nil where that is not UTF-8.
+    public static func percentDecoded(_ segment: String) -> String? {
+        try? unescape(Array(segment.utf8))
+    }
+
+    private static func unescape(_ bytes: some Collection<UInt8>) throws(StripeError) -> String {
+        var decoded: [UInt8] = []
+        decoded.reserveCapacity(bytes.count)
+        var index = bytes.startIndex
+        while index != bytes.endIndex {
+            let byte = bytes[index]
+            index = bytes.index(after: index)
+            switch byte {
+            case UInt8(ascii: "+"):
+                decoded.append(UInt8(ascii: " "))
+            case UInt8(ascii: "%"):
+                guard let high = hex(bytes, &index), let low = hex(bytes, &index) else {
+                    throw StripeError(message: "Invalid percent-encoding in the request's parameters.")
+                }
+                decoded.append(high << 4 | low)
+            default:
+                decoded.append(byte)
+            }
+        }
+        guard let text = String(validating: decoded, as: UTF8.self), !decoded.contains(0) else {
+            throw StripeError(message: "Invalid UTF-8 in the request's parameters.")
+        }
+        return text
+    }
+
+    private static func hex<Bytes: Collection<UInt8>>(_ bytes: Bytes, _ index: inout Bytes.Index) -> UInt8? {
+        guard index != bytes.endIndex else { return nil }
+        defer { index = bytes.index(after: index) }
+        switch bytes[index] {
+        case let byte where byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9"): return byte - UInt8(ascii: "0")
+        case let byte where byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "f"): return byte - UInt8(ascii: "a") + 10
+        case let byte where byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "F"): return byte - UInt8(ascii: "A") + 10
+        default: return nil
+        }
+    }
+}

@@ -1,0 +1,65 @@
+/// Ids as the API shapes them: a prefix that says what the object is, then letters and digits.
+///
+/// The letters begin with the time, so that ids sort as they were made: rows are appended near the end of every index,
+/// and the id breaks the tie in lists of objects of one second. The rest is random. An id is no secret and proves
+/// nothing.
+public struct Identifier: Sendable {
+    public enum Kind: String, Sendable {
+        case account = "fca_"
+        case apiKey = "mk_"
+        case authorization = "fcauth_"
+        case authSession = "bcsess_"
+        case bankAccount = "ba_"
+        case customer = "cus_"
+        case event = "evt_"
+        case merchant = "acct_"
+        case request = "req_"
+        case session = "fcsess_"
+        case token = "btok_"
+
+        /// How many letters follow the prefix.
+        fileprivate var length: Int {
+            switch self {
+            case .customer, .request: 14
+            case .merchant: 16
+            default: 24
+            }
+        }
+    }
+
+    private static let alphabet = Array("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".utf8)
+    private static let timeLetters = 7
+    private static let sequenceLetters = 2
+
+    /// - Parameters:
+    ///   - milliseconds: since the Unix epoch.
+    ///   - sequence: counts the ids made by this process, so that those of one millisecond keep their order.
+    public static func make(
+        _ kind: Kind,
+        milliseconds: Int64,
+        sequence: UInt64,
+        using random: inout some RandomNumberGenerator
+    ) -> String {
+        var letters: [UInt8] = Array(kind.rawValue.utf8)
+        letters.reserveCapacity(letters.count + kind.length)
+        // The API's longer ids begin with a 1.
+        let leading = kind.length == 24 ? 1 : 0
+        if leading == 1 { letters.append(UInt8(ascii: "1")) }
+        append(UInt64(max(0, milliseconds)), digits: timeLetters, to: &letters)
+        append(sequence, digits: sequenceLetters, to: &letters)
+        for _ in 0..<(kind.length - leading - timeLetters - sequenceLetters) {
+            letters.append(alphabet[Int.random(in: 0..<alphabet.count, using: &random)])
+        }
+        return String(decoding: letters, as: UTF8.self)
+    }
+
+    private static func append(_ number: UInt64, digits: Int, to letters: inout [UInt8]) {
+        var rest = number
+        var reversed: [UInt8] = []
+        for _ in 0..<digits {
+            reversed.append(alphabet[Int(rest % 62)])
+            rest /= 62
+        }
+        letters.append(contentsOf: reversed.reversed())
+    }
+}
