@@ -1,0 +1,114 @@
+/// Seals what must not be readable at rest: client secrets, bank credentials, the notes of a sign-in.
+///
+/// AES-256-GCM, with a key derived from the master key for each purpose. The sealed bytes name their format and their
+/// key, and they open only for the purpose and the row that they were sealed for, so that a value copied to another row
+/// is worth nothing. The first key of the ring seals, all of them open: a new key is added in front, the old one stays
+/// until nothing is sealed with it.
+
+internal import Crypto
+internal import FoundationEssentials
+
+public struct KeyRing: Sendable {
+    /// What a value is sealed for. It is part of what is authenticated: **never rename one**.
+    public enum Purpose: String, Sendable, CaseIterable {
+        case bankCredential = "bank-credential"
+        case clientSecret = "client-secret"
+        case flowToken = "flow-token"
+        case signInNote = "sign-in-note"
+    }
+
+    private struct Key: Sendable {
+        let id: UInt32
+        let derived: [Purpose: SymmetricKey]
+        let fingerprint: SymmetricKey
+    }
+
+    private static let format: UInt8 = 1
+    private static let headerLength = 5
+    private let keys: [Key]
+
+    /// - Parameter text: one key a line, newest first, as `number:base64 of 32 bytes`; empty lines and lines that begin
+    ///   with `#` are left out.
+    public init(text: String) throws(VaultError) {
+        var keys: [Key] = []
+        for line in text.split(whereSeparator: \.isNewline) where !line.isEmpty && !line.hasPrefix("#") {
+            let parts = line.split(separator: ":", maxSplits: 1)
+            guard parts.count == 2, let id = UInt32(parts[0]), let bytes = Data(base64Encoded: String(parts[1])),
+                bytes.count == 32
+            else { throw .badKeyRing }
+            let master = SymmetricKey(data: bytes)
+            let derived = Purpose.allCases.map { ($0, Self.derive(master, "seal:\($0.rawValue)")) }
+            keys.append(
+                Key(
+                    id: id,
+                    derived: Dictionary(uniqueKeysWithValues: derived),
+                    fingerprint: Self.derive(master, "fingerprint")
+                )
+            )
+        }
+        guard !keys.isEmpty, Set(keys.map(\.id)).count == keys.count else { throw .badKeyRing }
+        self.keys = keys
+    }
+
+    /// The text of a ring with one new key.
+    public static func generate() -> String {
+        let key = SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) }
+        return "1:\(key.base64EncodedString())\n"
+    }
+
+    private static func derive(_ master: SymmetricKey, _ info: String) -> SymmetricKey {
+        HKDF<SHA256>.deriveKey(
+            inputKeyMaterial: master,
+            salt: Data("linkspan".utf8),
+            info: Data(info.utf8),
+            outputByteCount: 32
+        )
+    }
+
+    /// - Parameter owner: the id of the row that the sealed bytes are stored in.
+    public func seal(_ secret: [UInt8], for purpose: Purpose, owner: String) throws(VaultError) -> [UInt8] {
+        guard let key = keys.first, let derived = key.derived[purpose] else { throw .badKeyRing }
+        var header = [Self.format]
+        withUnsafeBytes(of: key.id.bigEndian) { header.append(contentsOf: $0) }
+        do {
+            let context = Self.context(header, purpose, owner)
+            let box = try AES.GCM.seal(secret, using: derived, authenticating: context)
+            guard let combined = box.combined else { throw VaultError.cannotOpen }
+            return header + combined
+        } catch {
+            throw .cannotOpen
+        }
+    }
+
+    /// - Throws: ``VaultError/cannotOpen`` for bytes that were changed, moved, or sealed for something else or with a
+    ///   key that the ring does not have.
+    public func open(_ sealed: [UInt8], for purpose: Purpose, owner: String) throws(VaultError) -> [UInt8] {
+        guard sealed.count > Self.headerLength, sealed[0] == Self.format else { throw .cannotOpen }
+        let header = Array(sealed.prefix(Self.headerLength))
+        let id = header.dropFirst().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        guard let derived = keys.first(where: { $0.id == id })?.derived[purpose] else { throw .cannotOpen }
+        do {
+            let box = try AES.GCM.SealedBox(combined: sealed.dropFirst(Self.headerLength))
+            return [UInt8](try AES.GCM.open(box, using: derived, authenticating: Self.context(header, purpose, owner)))
+        } catch {
+            throw .cannotOpen
+        }
+    }
+
+    private static func context(_ header: [UInt8], _ purpose: Purpose, _ owner: String) -> Data {
+        Data(header + Array("\(purpose.rawValue)|\(owner)".utf8))
+    }
+
+    /// A stable, irreversible mark of a value, the same for equal values: how two bank accounts are told to be one.
+    /// - Returns: 16 letters and digits.
+    public func fingerprint(_ value: String) -> String {
+        guard let key = keys.last else { return "" }
+        let mark = HMAC<SHA256>.authenticationCode(for: Data(value.utf8), using: key.fingerprint)
+        return Secret.letters(mark.prefix(16))
+    }
+}
+
+public enum VaultError: Error, Equatable {
+    case badKeyRing
+    case cannotOpen
+}
