@@ -1,0 +1,610 @@
+/// A linked bank account.
+///
+/// It is `active` while its data can be had, `inactive` when the institution has ended the link, and `disconnected` for
+/// good by the merchant's word. Linking the same bank account for the same holder again, in any Session, brings the
+/// same `fca_` back to `active` with the new Session's permissions.
+
+public import Database
+public import Vault
+public import Wire
+
+public struct Account: Sendable {
+    public enum Status: String, Sendable {
+        case active, inactive, disconnected
+    }
+
+    public let id: String
+    let scope: Scope
+    let created: Int64
+    let holder: AccountHolder
+    private(set) var authorization: String
+    let institutionID: String
+    let institutionName: String
+    private(set) var details: Details
+    private(set) var permissions: [String]
+    public private(set) var status: Status
+
+    /// What the institution says of the account when it is linked.
+    public struct Details: Sendable {
+        /// The institution's own name for it.
+        public let institutionAccount: String
+        public let displayName: String?
+        /// Four digits or nil.
+        public let last4: String?
+        public let category: String
+        public let subcategory: String
+        public let supportsPayments: Bool
+        /// What is told of the account's numbers, as JSON; nil where there are none.
+        let numbers: String?
+        /// When the institution will end the link, seconds since the Unix epoch.
+        public let expectedDeactivation: Int64?
+        /// The institution ends the link as soon as the Session is done.
+        public let closesAfterLinking: Bool
+
+        public init(
+            institutionAccount: String,
+            displayName: String?,
+            last4: String?,
+            category: String,
+            subcategory: String,
+            supportsPayments: Bool,
+            numbers: [Number],
+            expectedDeactivation: Int64?,
+            closesAfterLinking: Bool
+        ) {
+            self.init(
+                institutionAccount: institutionAccount,
+                displayName: displayName,
+                last4: last4,
+                category: category,
+                subcategory: subcategory,
+                supportsPayments: supportsPayments,
+                numbers: numbers.isEmpty ? nil : Number.json(numbers),
+                expectedDeactivation: expectedDeactivation,
+                closesAfterLinking: closesAfterLinking
+            )
+        }
+
+        fileprivate init(
+            institutionAccount: String,
+            displayName: String?,
+            last4: String?,
+            category: String,
+            subcategory: String,
+            supportsPayments: Bool,
+            numbers: String?,
+            expectedDeactivation: Int64?,
+            closesAfterLinking: Bool
+        ) {
+            self.institutionAccount = institutionAccount
+            self.displayName = displayName
+            self.last4 = last4
+            self.category = category
+            self.subcategory = subcategory
+            self.supportsPayments = supportsPayments
+            self.numbers = numbers
+            self.expectedDeactivation = expectedDeactivation
+            self.closesAfterLinking = closesAfterLinking
+        }
+    }
+
+    /// An account number, without its digits.
+    public struct Number: Sendable {
+        let identifierType: String
+        let status: String
+        let expectedExpiry: Int64?
+
+        public init(identifierType: String, status: String, expectedExpiry: Int64?) {
+            self.identifierType = identifierType
+            self.status = status
+            self.expectedExpiry = expectedExpiry
+        }
+
+        fileprivate static func json(_ numbers: [Number]) -> String {
+            var json = JSONWriter()
+            json.array { json in
+                for number in numbers {
+                    json.element()
+                    json.object { json in
+                        json.field("expected_expiry_date", number.expectedExpiry)
+                        json.field("identifier_type", number.identifierType)
+                        json.field("status", number.status)
+                        json.field("supported_networks", ["ach"])
+                    }
+                }
+            }
+            return String(decoding: json.bytes, as: UTF8.self)
+        }
+    }
+
+    // MARK: Transitions
+
+    /// Links accounts of one sign-in to a Session, all or none.
+    /// - Parameter credential: what opens the accounts at the institution; it is sealed here.
+    /// - Returns: the accounts, in the order given. One that was linked before comes back under its own id.
+    public static func link(
+        _ picked: [Details],
+        at institution: (id: String, name: String),
+        credential: [UInt8],
+        to session: Session,
+        by cause: Cause,
+        _ db: Connection,
+        _ world: World,
+        _ ring: KeyRing
+    ) throws -> [Account] {
+        try checkLimits(picked, at: institution.id, session, db)
+        let authorization = try Authorization.create(
+            holder: session.holder.id,
+            institution: institution.id,
+            credential: credential,
+            in: session.scope,
+            db,
+            world,
+            ring
+        )
+        return try picked.map { details in
+            if let refusal = session.refusal(of: details) {
+                throw StripeError(param: "selected_accounts", message: refusal)
+            }
+            let known = try find(
+                details.institutionAccount,
+                at: institution.id,
+                of: session.holder.id,
+                session.scope,
+                db
+            )
+            let account: Account
+            if var known {
+                try known.relink(details, authorization, session.configuration.permissions, by: cause, db, world)
+                account = known
+            } else {
+                account = Account(
+                    id: world.id(.account),
+                    scope: session.scope,
+                    created: world.now(),
+                    holder: session.holder,
+                    authorization: authorization.id,
+                    institutionID: institution.id,
+                    institutionName: institution.name,
+                    details: details,
+                    permissions: session.configuration.permissions,
+                    status: .active
+                )
+                try account.insert(db)
+                try account.record(.accountCreated, by: cause, db, world)
+            }
+            try account.attach(to: session.id, db)
+            return account
+        }
+    }
+
+    /// The limit on accounts, and the demand that one of them can pay, over all that the Session has linked.
+    private static func checkLimits(
+        _ picked: [Details],
+        at institution: String,
+        _ session: Session,
+        _ db: Connection
+    ) throws {
+        guard !picked.isEmpty else { throw StripeError.missing("selected_accounts") }
+        let linked = try page(PageRequest(limit: 100), .session(session.id), in: session.scope, db).elements
+        let others = linked.filter { account in
+            account.institutionID != institution
+                || !picked.contains { $0.institutionAccount == account.details.institutionAccount }
+        }
+        if let limit = session.configuration.accountLimit, Int64(others.count + picked.count) > limit {
+            throw StripeError(
+                param: "selected_accounts",
+                message: "At most \(limit) account\(limit == 1 ? "" : "s") can be linked in this session."
+            )
+        }
+        if session.configuration.paymentSupport == "at_least_one",
+            !picked.contains(where: \.supportsPayments), !others.contains(where: { $0.details.supportsPayments })
+        {
+            throw StripeError(
+                param: "selected_accounts",
+                message: "At least one account that payments can be made from is needed."
+            )
+        }
+    }
+
+    private mutating func relink(
+        _ details: Details,
+        _ authorization: Authorization,
+        _ permissions: [String],
+        by cause: Cause,
+        _ db: Connection,
+        _ world: World
+    ) throws {
+        let wasActive = status == .active
+        self.details = details
+        self.authorization = authorization.id
+        self.permissions = permissions
+        status = .active
+        try save(db)
+        if !wasActive { try record(.accountReactivated, by: cause, db, world) }
+    }
+
+    /// Ends access for good. A second time is an error and changes nothing.
+    public static func disconnect(
+        _ id: String,
+        by cause: Cause,
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World
+    ) throws -> Account {
+        var account = try find(id, at: .path(param: "account"), in: scope, db)
+        guard account.status != .disconnected else {
+            throw StripeError(
+                param: "account",
+                message: "The account '\(id)' has already been disconnected."
+            )
+        }
+        account.status = .disconnected
+        try account.save(db)
+        try account.record(.accountDisconnected, by: cause, db, world)
+        return account
+    }
+
+    /// A Session is done: institutions that end the link right away do so now.
+    static func closeAfterLinking(
+        _ session: Session,
+        by cause: Cause,
+        _ db: Connection,
+        _ world: World
+    ) throws {
+        let linked = try page(PageRequest(limit: 100), .session(session.id), in: session.scope, db).elements
+        for var account in linked where account.details.closesAfterLinking && account.status == .active {
+            account.status = .inactive
+            try account.save(db)
+            try account.record(.accountDeactivated, by: cause, db, world)
+        }
+    }
+
+    private func record(_ kind: Event.Kind, by cause: Cause, _ db: Connection, _ world: World) throws {
+        var json = JSONWriter()
+        try write(to: &json, db)
+        try Event.record(kind, object: json.bytes, by: cause, in: scope, db, world)
+    }
+
+    // MARK: Statements
+
+    private static let columns: SQL = """
+        SELECT id, created, holder_type, holder, authorization_id, institution, institution_name, institution_account,
+            category, subcategory, display_name, last4, supports_payments, numbers, permissions, status,
+            expected_deactivation, closes_after_linking FROM account
+        """
+
+    public static func find(
+        _ id: String,
+        at place: StripeError.Place,
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> Account {
+        let account = try db.first(
+            "\(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)"
+        ) { try Account($0, scope) }
+        if let account { return account }
+        let other = scope.otherMode
+        let exists =
+            try db.first(
+                """
+                SELECT 1 FROM account WHERE merchant = \(other.merchant) AND livemode = \(other.livemode) AND id = \(id)
+                """
+            ) { try $0.int(0) } != nil
+        throw StripeError.noSuch(
+            "financial_connections.account",
+            id,
+            at: place,
+            livemode: scope.livemode,
+            otherMode: exists
+        )
+    }
+
+    /// The account of a holder by the institution's own name for it; nil where it was never linked.
+    public static func find(
+        _ institutionAccount: String,
+        at institution: String,
+        of holder: String,
+        _ scope: Scope,
+        _ db: Connection
+    ) throws -> Account? {
+        try db.first(
+            """
+            \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND holder = \(holder)
+            AND institution = \(institution) AND institution_account = \(institutionAccount)
+            """
+        ) { try Account($0, scope) }
+    }
+
+    /// Whether a holder has linked accounts of an institution.
+    public static func isKnown(
+        institution: String,
+        to holder: String,
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> Bool {
+        try db.first(
+            """
+            SELECT 1 FROM account WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+            AND holder = \(holder) AND institution = \(institution) LIMIT 1
+            """
+        ) { try $0.int(0) } != nil
+    }
+
+    /// What a Session has linked at an institution: ids by the institution's own names.
+    public static func linked(in session: Session, at institution: String, _ db: Connection) throws -> [String: String]
+    {
+        let accounts = try page(PageRequest(limit: 100), .session(session.id), in: session.scope, db).elements
+        var ids: [String: String] = [:]
+        for account in accounts where account.institutionID == institution {
+            ids[account.details.institutionAccount] = account.id
+        }
+        return ids
+    }
+
+    /// How many accounts a Session has linked.
+    public static func count(of session: String, in scope: Scope, _ db: Connection) throws -> Int64 {
+        try db.first(
+            """
+            SELECT COUNT(*) FROM session_account
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND session = \(session)
+            """
+        ) { try $0.int(0) } ?? 0
+    }
+
+    private init(_ row: Row, _ scope: Scope) throws {
+        self.init(
+            id: try row.text(0),
+            scope: scope,
+            created: try row.int(1),
+            holder: AccountHolder(
+                kind: AccountHolder.Kind(rawValue: try row.text(2)) ?? .customer,
+                id: try row.text(3)
+            ),
+            authorization: try row.text(4),
+            institutionID: try row.text(5),
+            institutionName: try row.text(6),
+            details: Details(
+                institutionAccount: try row.text(7),
+                displayName: row.optionalText(10),
+                last4: row.optionalText(11),
+                category: try row.text(8),
+                subcategory: try row.text(9),
+                supportsPayments: try row.bool(12),
+                numbers: row.optionalText(13),
+                expectedDeactivation: row.optionalInt(16),
+                closesAfterLinking: try row.bool(17)
+            ),
+            permissions: Joined.values(try row.text(14)),
+            status: Status(rawValue: try row.text(15)) ?? .inactive
+        )
+    }
+
+    private init(
+        id: String,
+        scope: Scope,
+        created: Int64,
+        holder: AccountHolder,
+        authorization: String,
+        institutionID: String,
+        institutionName: String,
+        details: Details,
+        permissions: [String],
+        status: Status
+    ) {
+        self.id = id
+        self.scope = scope
+        self.created = created
+        self.holder = holder
+        self.authorization = authorization
+        self.institutionID = institutionID
+        self.institutionName = institutionName
+        self.details = details
+        self.permissions = permissions
+        self.status = status
+    }
+
+    private func insert(_ db: Connection) throws {
+        try db.execute(
+            """
+            INSERT INTO account (merchant, livemode, id, created, holder_type, holder, authorization_id, institution,
+                institution_name, institution_account, category, subcategory, display_name, last4, supports_payments,
+                numbers, permissions, status, expected_deactivation, closes_after_linking)
+            VALUES (\(scope.merchant), \(scope.livemode), \(id), \(created), \(holder.kind.rawValue), \(holder.id),
+                \(authorization), \(institutionID), \(institutionName), \(details.institutionAccount),
+                \(details.category), \(details.subcategory), \(details.displayName), \(details.last4),
+                \(details.supportsPayments), \(details.numbers), \(Joined.text(permissions)), \(status.rawValue),
+                \(details.expectedDeactivation), \(details.closesAfterLinking))
+            """
+        )
+    }
+
+    private func save(_ db: Connection) throws {
+        try db.execute(
+            """
+            UPDATE account SET authorization_id = \(authorization), category = \(details.category),
+                subcategory = \(details.subcategory), display_name = \(details.displayName), last4 = \(details.last4),
+                supports_payments = \(details.supportsPayments), numbers = \(details.numbers),
+                permissions = \(Joined.text(permissions)), status = \(status.rawValue),
+                expected_deactivation = \(details.expectedDeactivation),
+                closes_after_linking = \(details.closesAfterLinking)
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
+            """
+        )
+    }
+
+    private func attach(to session: String, _ db: Connection) throws {
+        try db.execute(
+            """
+            INSERT INTO session_account (merchant, livemode, session, account)
+            VALUES (\(scope.merchant), \(scope.livemode), \(session), \(id)) ON CONFLICT DO NOTHING
+            """
+        )
+    }
+
+    // MARK: Lists
+
+    /// Which accounts; the filters of the API exclude each other.
+    public enum Filter: Sendable {
+        case all
+        case holder(AccountHolder)
+        case session(String)
+    }
+
+    public struct Query: Sendable {
+        public static let names: [String: Parameters.Names] = PageRequest.names.merging(
+            ["account_holder": ["account": .leaf, "customer": .leaf, "customer_account": .leaf], "session": .leaf],
+            uniquingKeysWith: { first, _ in first }
+        )
+
+        fileprivate let page: PageRequest
+        fileprivate let filter: Filter
+
+        public init(_ parameters: Parameters) throws(StripeError) {
+            let holder = try parameters.group("account_holder")
+            let account = try holder?.string("account")
+            let customer = try holder?.string("customer")
+            let session = try parameters.string("session")
+            let given = [account, customer, session].compactMap { $0 }
+            guard given.count <= 1 else {
+                throw StripeError(
+                    message: "You may only specify one of these parameters: account_holder[account], "
+                        + "account_holder[customer], session."
+                )
+            }
+            if let account {
+                filter = .holder(AccountHolder(kind: .account, id: account))
+            } else if let customer {
+                filter = .holder(AccountHolder(kind: .customer, id: customer))
+            } else {
+                filter = session.map(Filter.session) ?? .all
+            }
+            page = try PageRequest(parameters)
+        }
+
+        /// - Parameter page: a page of a Session's accounts.
+        public init(session: String, _ parameters: Parameters) throws(StripeError) {
+            filter = .session(session)
+            page = try PageRequest(parameters)
+        }
+
+        /// Where the list continues, with its filter.
+        fileprivate var url: String {
+            let path = "/v1/financial_connections/accounts"
+            return switch filter {
+            case .all: path
+            case .holder(let holder): "\(path)?account_holder[\(holder.kind.rawValue)]=\(holder.id)"
+            case .session(let id): "\(path)?session=\(id)"
+            }
+        }
+    }
+
+    static func page(
+        _ request: PageRequest,
+        _ filter: Filter,
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> Page<Account> {
+        let mine: SQL = "WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)"
+        let select: SQL =
+            switch filter {
+            case .all: "\(columns) \(mine)"
+            case .holder(let holder): "\(columns) \(mine) AND holder = \(holder.id)"
+            case .session(let session):
+                """
+                \(columns) \(mine)
+                AND id IN (SELECT account FROM session_account \(mine) AND session = \(session))
+                """
+            }
+        return try Page(
+            request,
+            of: "financial_connections.account",
+            in: scope,
+            db,
+            select: select,
+            moment: { id in try db.first("SELECT created FROM account \(mine) AND id = \(id)") { try $0.int(0) } },
+            read: { try Account($0, scope) }
+        )
+    }
+
+    public static func writeList(
+        _ query: Query,
+        expanding expansion: Expansion,
+        in scope: Scope,
+        _ db: Connection,
+        to json: inout JSONWriter
+    ) throws {
+        switch query.filter {
+        case .all: break
+        case .holder(let holder) where holder.kind == .account: try holder.check(in: scope, db)
+        case .holder(let holder):
+            _ = try Customer.find(holder.id, at: .parameter("account_holder[customer]"), in: scope, db)
+        case .session(let id): _ = try Session.find(id, at: .parameter("session"), in: scope, db)
+        }
+        let page = try page(query.page, query.filter, in: scope, db)
+        let inner = expansion["data"] ?? .none
+        try json.object { json in
+            try json.list(page.elements, hasMore: page.hasMore, url: query.url) { account, json in
+                try account.write(to: &json, expanding: inner, db)
+            }
+        }
+    }
+
+    // MARK: JSON
+
+    public static let shape = Expansion.Shape.object([
+        "id": .leaf, "object": .leaf, "account_holder": AccountHolder.shape, "account_numbers": .leaf, "balance": .leaf,
+        "balance_refresh": .leaf, "category": .leaf, "created": .leaf, "display_name": .leaf, "institution_name": .leaf,
+        "last4": .leaf, "livemode": .leaf, "ownership": .reference { .object([:]) }, "ownership_refresh": .leaf,
+        "permissions": .leaf, "status": .leaf, "status_details": .leaf, "subcategory": .leaf, "subscriptions": .leaf,
+        "supported_payment_method_types": .leaf, "transaction_refresh": .leaf,
+    ])
+
+    /// A list of accounts, as `expand` sees it.
+    public static let listShape = Expansion.Shape.object([
+        "object": .leaf, "data": shape, "has_more": .leaf, "url": .leaf,
+    ])
+
+    public func write(to json: inout JSONWriter, expanding expansion: Expansion = .none, _ db: Connection) throws {
+        try json.object { json in
+            json.field("id", id)
+            json.field("object", "financial_connections.account")
+            try holder.write("account_holder", to: &json, expanding: expansion["account_holder"], in: scope, db)
+            if let numbers = details.numbers, permissions.contains("payment_method") {
+                json.field("account_numbers", rendered: numbers.utf8)
+            } else {
+                json.nullField("account_numbers")
+            }
+            json.nullField("balance")
+            json.nullField("balance_refresh")
+            json.field("category", details.category)
+            json.field("created", created)
+            json.field("display_name", details.displayName)
+            json.field("institution_name", institutionName)
+            json.field("last4", details.last4)
+            json.field("livemode", scope.livemode)
+            json.nullField("ownership")
+            json.nullField("ownership_refresh")
+            json.field("permissions", permissions)
+            json.field("status", status.rawValue)
+            writeStatusDetails(to: &json)
+            json.field("subcategory", details.subcategory)
+            json.field("subscriptions", [])
+            json.field("supported_payment_method_types", details.supportsPayments ? ["us_bank_account"] : [])
+            json.nullField("transaction_refresh")
+        }
+    }
+
+    private func writeStatusDetails(to json: inout JSONWriter) {
+        guard status == .active, let expected = details.expectedDeactivation else {
+            return json.nullField("status_details")
+        }
+        json.object("status_details") { json in
+            json.object("active") { json in
+                json.field("action", "relink_required")
+                json.field("cause", "access_expired")
+                json.field("expected_deactivation_date", expected)
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+/// Whose accounts are linked: a customer of the merchant, or the merchant's own account.
+
+internal import Database
+internal import Wire
+
+public struct AccountHolder: Sendable, Equatable {
+    public enum Kind: String, Sendable {
+        case account, customer
+    }
+
+    public let kind: Kind
+    /// `cus_…` or `acct_…`
+    public let id: String
+
+    static let names: Parameters.Names = [
+        "account": .leaf, "customer": .leaf, "customer_account": .leaf, "type": .leaf,
+    ]
+
+    /// Reads `account_holder` of a new session: the member that its type names, and that one alone.
+    init(_ parameters: Parameters) throws(StripeError) {
+        guard let group = try parameters.group("account_holder") else { throw .missing("account_holder") }
+        let type = try group.requiredChoice("type", of: ["account", "customer"])
+        kind = type == "account" ? .account : .customer
+        if group.has("customer_account") {
+            throw StripeError(
+                param: group.path("customer_account"),
+                message: "Accounts of the v2 API cannot act as customers here. Pass account_holder[customer]."
+            )
+        }
+        let stranger = kind == .account ? "customer" : "account"
+        if group.has(stranger) { throw .unknown(group.path(stranger)) }
+        id = try group.requiredString(type)
+    }
+
+    init(kind: Kind, id: String) {
+        self.kind = kind
+        self.id = id
+    }
+
+    /// - Throws: `resource_missing` where the holder is not the merchant's, or was deleted.
+    func check(in scope: Scope, _ db: Connection) throws {
+        switch kind {
+        case .account:
+            guard id == scope.merchant else {
+                throw StripeError.noSuch(
+                    "account",
+                    id,
+                    at: .parameter("account_holder[account]"),
+                    livemode: scope.livemode
+                )
+            }
+        case .customer:
+            let place = StripeError.Place.parameter("account_holder[customer]")
+            guard try !Customer.find(id, at: place, in: scope, db).deleted else {
+                throw Customer.noSuch(id, at: place, scope)
+            }
+        }
+    }
+
+    // MARK: JSON
+
+    static let shape = Expansion.Shape.object([
+        "account": .reference { Merchant.shape }, "customer": .reference { Customer.shape }, "type": .leaf,
+    ])
+
+    func write(
+        _ key: String,
+        to json: inout JSONWriter,
+        expanding expansion: Expansion?,
+        in scope: Scope,
+        _ db: Connection
+    ) throws {
+        try json.object(key) { json in
+            if let expansion, expansion[kind.rawValue] != nil {
+                json.key(kind.rawValue)
+                switch kind {
+                case .account:
+                    guard let merchant = try Merchant.find(id, in: db) else { return json.null() }
+                    merchant.write(to: &json)
+                case .customer:
+                    try Customer.find(id, at: .path(param: "id"), in: scope, db).write(to: &json)
+                }
+            } else {
+                json.field(kind.rawValue, id)
+            }
+            json.field("type", kind.rawValue)
+        }
+    }
+}

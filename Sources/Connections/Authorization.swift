@@ -1,0 +1,30 @@
+/// An authorization: one consent at one institution, covering the accounts that were linked with it. It keeps the
+/// credential, sealed, by which their data is fetched.
+
+internal import Database
+internal import Vault
+internal import Wire
+
+struct Authorization: Sendable {
+    let id: String
+
+    static func create(
+        holder: String,
+        institution: String,
+        credential: [UInt8],
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World,
+        _ ring: KeyRing
+    ) throws -> Authorization {
+        let id = world.id(.authorization)
+        let sealed = try ring.seal(credential, for: .bankCredential, owner: id)
+        try db.execute(
+            """
+            INSERT INTO authorization_at_institution (merchant, livemode, id, created, holder, institution, credential)
+            VALUES (\(scope.merchant), \(scope.livemode), \(id), \(world.now()), \(holder), \(institution), \(sealed))
+            """
+        )
+        return Authorization(id: id)
+    }
+}

@@ -1,0 +1,201 @@
+/// What happened, kept for 30 days: written in the transaction of the change, with the object as it was at that moment.
+
+public import Database
+public import Wire
+
+public struct Event: Sendable {
+    /// The types that are recorded. **Names are the API's; never rename one.**
+    public enum Kind: String, Sendable, CaseIterable {
+        case customerCreated = "customer.created"
+        case customerDeleted = "customer.deleted"
+        case customerUpdated = "customer.updated"
+        case accountCreated = "financial_connections.account.created"
+        case accountDeactivated = "financial_connections.account.deactivated"
+        case accountDisconnected = "financial_connections.account.disconnected"
+        case accountReactivated = "financial_connections.account.reactivated"
+    }
+
+    public static let retention: Int64 = 30 * 24 * 3600
+
+    let id: String
+    let created: Int64
+    let livemode: Bool
+    let type: String
+    let apiVersion: String
+    let requestID: String?
+    let idempotencyKey: String?
+    let object: [UInt8]
+    let previousAttributes: [UInt8]?
+
+    // MARK: Statements
+
+    /// - Parameters:
+    ///   - object: the object's JSON, as ``JSONWriter`` wrote it, without a final line feed.
+    ///   - previous: the changed attributes as they were, as a JSON object, for `*.updated` alone.
+    static func record(
+        _ kind: Kind,
+        object: [UInt8],
+        previous: [UInt8]? = nil,
+        by cause: Cause,
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World
+    ) throws {
+        try db.execute(
+            """
+            INSERT INTO event (merchant, livemode, id, created, type, api_version, request_id, idempotency_key, object,
+                previous_attributes)
+            VALUES (\(scope.merchant), \(scope.livemode), \(world.id(.event)), \(world.now()), \(kind.rawValue),
+                \(APIVersion.standard.description), \(cause.requestID), \(cause.idempotencyKey), \(object), \(previous))
+            """
+        )
+    }
+
+    private static let columns: SQL = """
+        SELECT id, created, livemode, type, api_version, request_id, idempotency_key, object, previous_attributes
+        FROM event
+        """
+
+    private static func read(_ row: Row) throws -> Event {
+        Event(
+            id: try row.text(0),
+            created: try row.int(1),
+            livemode: try row.bool(2),
+            type: try row.text(3),
+            apiVersion: try row.text(4),
+            requestID: row.optionalText(5),
+            idempotencyKey: row.optionalText(6),
+            object: try row.bytes(7),
+            previousAttributes: row.optionalBytes(8)
+        )
+    }
+
+    public static func find(_ id: String, in scope: Scope, _ db: Connection, _ world: World) throws -> Event {
+        let event = try db.first(
+            """
+            \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
+            AND created > \(world.now() - retention)
+            """,
+            read
+        )
+        guard let event else {
+            throw StripeError.noSuch("notification", id, at: .path(param: "id"), livemode: scope.livemode)
+        }
+        return event
+    }
+
+    /// Forgets a bounded number of events whose time has passed.
+    /// - Returns: how many.
+    public static func prune(in db: Connection, _ world: World) throws -> Int {
+        try db.execute(
+            """
+            DELETE FROM event WHERE (merchant, livemode, id) IN (
+                SELECT merchant, livemode, id FROM event WHERE created <= \(world.now() - retention) LIMIT 500)
+            """
+        )
+    }
+
+    // MARK: Lists
+
+    /// What a list of events is asked for.
+    public struct Query: Sendable {
+        public static let names: [String: Parameters.Names] = PageRequest.names.merging(
+            [
+                "created": ["gt": .leaf, "gte": .leaf, "lt": .leaf, "lte": .leaf],
+                "delivery_success": .leaf, "type": .leaf, "types": .leaf,
+            ],
+            uniquingKeysWith: { first, _ in first }
+        )
+        private static let maximumTypes = 20
+
+        fileprivate let page: PageRequest
+        fileprivate let created: MomentRange?
+        fileprivate let deliverySuccess: Bool?
+        fileprivate let type: String?
+        fileprivate let types: [String]?
+
+        public init(_ parameters: Parameters) throws(StripeError) {
+            created = try parameters.moments("created")
+            deliverySuccess = try parameters.boolean("delivery_success")
+            type = try parameters.string("type", maximum: 100)
+            types = try parameters.strings("types", maximumCount: Self.maximumTypes)?.map(\.value)
+            page = try PageRequest(parameters)
+            if type != nil && types != nil {
+                throw StripeError(message: "You may only specify one of these parameters: type, types.")
+            }
+        }
+
+        /// The conditions beside the scope; a fixed set of texts, whatever is asked.
+        fileprivate func conditions() -> SQL {
+            var conditions: SQL = ""
+            if let created { conditions = "AND created BETWEEN \(created.from) AND \(created.through)" }
+            if let type, type.hasSuffix("*") {
+                let prefix = String(type.dropLast())
+                conditions = "\(conditions) AND type >= \(prefix) AND type < \(prefix + "\u{7F}")"
+            } else if let type {
+                conditions = "\(conditions) AND type = \(type)"
+            }
+            if let types {
+                // Always twenty binds, the last type repeated.
+                var names = types
+                while names.count < Self.maximumTypes { names.append(types.last ?? "") }
+                var list: SQL = "\(names[0])"
+                for name in names.dropFirst() { list = "\(list), \(name)" }
+                conditions = "\(conditions) AND type IN (\(list))"
+            }
+            // Nothing waits for a delivery: an event without one counts as delivered.
+            if deliverySuccess == false { conditions = "\(conditions) AND 1 = 0" }
+            return conditions
+        }
+    }
+
+    public static func writeList(
+        _ query: Query,
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World,
+        to json: inout JSONWriter
+    ) throws {
+        let mine: SQL = "WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)"
+        let select: SQL = "\(columns) \(mine) AND created > \(world.now() - retention) \(query.conditions())"
+        let page = try Page(
+            query.page,
+            of: "notification",
+            in: scope,
+            db,
+            select: select,
+            moment: { id in try db.first("SELECT created FROM event \(mine) AND id = \(id)") { try $0.int(0) } },
+            read: read
+        )
+        json.object { json in
+            json.list(page.elements, hasMore: page.hasMore, url: "/v1/events") { event, json in event.write(to: &json) }
+        }
+    }
+
+    // MARK: JSON
+
+    private static let members = [
+        "id", "object", "api_version", "created", "data", "livemode", "pending_webhooks", "request", "type",
+    ]
+    public static let shape = Expansion.Shape.object(.init(uniqueKeysWithValues: members.map { ($0, .leaf) }))
+
+    public func write(to json: inout JSONWriter) {
+        json.object { json in
+            json.field("id", id)
+            json.field("object", "event")
+            json.field("api_version", apiVersion)
+            json.field("created", created)
+            json.object("data") { json in
+                json.field("object", rendered: object)
+                if let previousAttributes { json.field("previous_attributes", rendered: previousAttributes) }
+            }
+            json.field("livemode", livemode)
+            json.field("pending_webhooks", 0)
+            json.object("request") { json in
+                json.field("id", requestID)
+                json.field("idempotency_key", idempotencyKey)
+            }
+            json.field("type", type)
+        }
+    }
+}

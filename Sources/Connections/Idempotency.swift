@@ -1,0 +1,99 @@
+/// One idempotency key has at most one effect.
+///
+/// The key's row is written in the transaction of the effect, with the answer: whoever comes second, be it at the same
+/// moment, waits for the first one's commit and is answered its bytes. An error that the work itself found is an answer
+/// too and is kept, its half-done work undone. What never began, a request that failed validation, is not kept, and
+/// neither is a fault of the server: the key may be used again.
+
+public import Database
+public import Wire
+
+public struct Answer: Sendable {
+    public let status: Int
+    public let body: [UInt8]
+    /// `req_…` of the request that did the work, where this answer is a replay of it.
+    public let original: String?
+
+    public init(status: Int = 200, body: [UInt8], original: String? = nil) {
+        self.status = status
+        self.body = body
+        self.original = original
+    }
+}
+
+public enum Idempotency {
+    /// How long a key is kept at least.
+    public static let lifetime: Int64 = 24 * 3600
+
+    /// - Parameters:
+    ///   - fingerprint: a digest of the method, the path and the parameters.
+    ///   - render: how an error that the work throws is answered.
+    public static func once(
+        key: String,
+        fingerprint: [UInt8],
+        request: String,
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World,
+        render: (StripeError) -> Answer,
+        _ work: () throws -> Answer
+    ) throws -> Answer {
+        let now = world.now()
+        if let answer = try replay(key, fingerprint, in: scope, db, since: now - lifetime) { return answer }
+        let answer: Answer
+        do {
+            answer = try db.savepoint(work)
+        } catch let error as StripeError where error.status < 500 {
+            answer = render(error)
+        }
+        try db.execute(
+            """
+            INSERT INTO idempotency (merchant, livemode, key, created, fingerprint, request, status, body)
+            VALUES (\(scope.merchant), \(scope.livemode), \(key), \(now), \(fingerprint), \(request), \(answer.status),
+                \(answer.body))
+            ON CONFLICT (merchant, livemode, key) DO UPDATE SET created = excluded.created,
+                fingerprint = excluded.fingerprint, request = excluded.request, status = excluded.status,
+                body = excluded.body
+            """
+        )
+        return answer
+    }
+
+    private static func replay(
+        _ key: String,
+        _ fingerprint: [UInt8],
+        in scope: Scope,
+        _ db: Connection,
+        since oldest: Int64
+    ) throws -> Answer? {
+        let known = try db.first(
+            """
+            SELECT fingerprint, status, body, request FROM idempotency
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND key = \(key) AND created > \(oldest)
+            """
+        ) { row in
+            (try row.bytes(0), Answer(status: Int(try row.int(1)), body: try row.bytes(2), original: try row.text(3)))
+        }
+        guard let (known, answer) = known else { return nil }
+        guard known == fingerprint else {
+            throw StripeError(
+                type: .idempotencyError,
+                message: "Keys for idempotent requests can only be used with the same parameters they were first used "
+                    + "with. Try using a key other than '\(key)' if you meant to execute a different request."
+            )
+        }
+        return answer
+    }
+
+    /// Forgets a bounded number of keys whose time has passed.
+    /// - Returns: how many.
+    public static func prune(in db: Connection, _ world: World) throws -> Int {
+        try db.execute(
+            """
+            DELETE FROM idempotency WHERE (merchant, livemode, key) IN (
+                SELECT merchant, livemode, key FROM idempotency WHERE created <= \(world.now() - lifetime)
+                ORDER BY created LIMIT 500)
+            """
+        )
+    }
+}
