@@ -1,0 +1,124 @@
+/// The folder of an installation: the database, and beside it what only its owner may read.
+
+internal import Connections
+internal import Database
+internal import Foundation
+internal import Logging
+internal import Vault
+
+struct DataFolder {
+    private let url: URL
+
+    init(path: String) {
+        url = URL(fileURLWithPath: path)
+    }
+
+    var path: String { url.path }
+    var databasePath: String { url.appendingPathComponent("linkspan.db").path }
+    var keysFile: URL { url.appendingPathComponent("keys.env") }
+    private var ringFile: URL { url.appendingPathComponent("keyring") }
+    private var serverFile: URL { url.appendingPathComponent("server.json") }
+    private var lockFile: URL { url.appendingPathComponent("linkspan.lock") }
+
+    /// Makes the folder where there is none.
+    func create() throws {
+        do {
+            try FileManager.default.createDirectory(
+                at: url,
+                withIntermediateDirectories: true,
+                attributes: [.posixPermissions: 0o700]
+            )
+        } catch {
+            throw Failure("The data folder '\(path)' cannot be made: \(error.localizedDescription)")
+        }
+    }
+
+    /// Writes a file that only its owner may read, from its first byte on.
+    func writePrivate(_ text: String, to file: URL) throws {
+        let temporary = file.appendingPathExtension("new")
+        try? FileManager.default.removeItem(at: temporary)
+        let isMade = FileManager.default.createFile(
+            atPath: temporary.path,
+            contents: Data(text.utf8),
+            attributes: [.posixPermissions: 0o600]
+        )
+        guard isMade, rename(temporary.path, file.path) == 0 else {
+            throw Failure("The file '\(file.path)' cannot be written.")
+        }
+    }
+
+    // MARK: The key ring
+
+    /// The ring of a file that the operator names, or the folder's own, made where there is none.
+    func ring(file: String?) throws -> KeyRing {
+        if let file {
+            guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
+                throw Failure("The key file '\(file)' cannot be read.")
+            }
+            return try parse(text, file)
+        }
+        if let text = try? String(contentsOf: ringFile, encoding: .utf8) { return try parse(text, ringFile.path) }
+        // Without its ring, what is sealed in an old database could never be opened again.
+        guard !FileManager.default.fileExists(atPath: databasePath) else {
+            throw Failure(
+                "The key ring '\(ringFile.path)' is missing, and the database beside it was sealed with it. "
+                    + "Restore the file, or name another one by --key-file."
+            )
+        }
+        let text = KeyRing.generate()
+        try writePrivate(text, to: ringFile)
+        return try parse(text, ringFile.path)
+    }
+
+    private func parse(_ text: String, _ path: String) throws -> KeyRing {
+        do {
+            return try KeyRing(text: text)
+        } catch {
+            throw Failure("The key file '\(path)' is not a key ring: one key a line, as number:base64 of 32 bytes.")
+        }
+    }
+
+    // MARK: One server at a time
+
+    /// Holds the folder for this process until it ends.
+    /// - Returns: false where another process holds it.
+    func lock() throws -> Bool {
+        let descriptor = open(lockFile.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw Failure("The data folder '\(path)' cannot be written.") }
+        return flock(descriptor, LOCK_EX | LOCK_NB) == 0
+    }
+
+    func openDatabase(_ logger: Logger) throws -> Database {
+        do {
+            return try Database(.file(databasePath), migrations: Migrations.all, logger: logger)
+        } catch DatabaseError.newerSchema(let found, let known) {
+            throw Failure(
+                "The database in '\(path)' was written by a newer version of linkspan (schema \(found), this "
+                    + "one knows \(known)). Start that version."
+            )
+        } catch DatabaseError.storage(let reason) {
+            throw Failure("The database in '\(path)' cannot be opened: \(reason)")
+        }
+    }
+
+    // MARK: The running server
+
+    /// How the command line reaches a running server.
+    struct Running: Codable {
+        let url: String
+        let token: String
+    }
+
+    func announce(_ running: Running) throws {
+        try writePrivate(String(decoding: JSONEncoder().encode(running), as: UTF8.self), to: serverFile)
+    }
+
+    func running() -> Running? {
+        guard let data = try? Data(contentsOf: serverFile) else { return nil }
+        return try? JSONDecoder().decode(Running.self, from: data)
+    }
+
+    func withdraw() {
+        try? FileManager.default.removeItem(at: serverFile)
+    }
+}

@@ -1,0 +1,155 @@
+/// The settings of a server: a flag, else the environment, else the default. `docs/configuration.md` lists them all.
+
+internal import ArgumentParser
+internal import Foundation
+internal import Logging
+
+/// Where the data of an installation is.
+struct DataOptions: ParsableArguments {
+    @Option(help: "The folder of the database and keys. LINKSPAN_DATA; default ./data.")
+    var data: String?
+
+    var folder: DataFolder { DataFolder(path: data ?? Environment["LINKSPAN_DATA"] ?? "./data") }
+}
+
+/// The environment, an empty value counting as none.
+enum Environment {
+    static subscript(name: String) -> String? {
+        let value = ProcessInfo.processInfo.environment[name]
+        return value?.isEmpty == true ? nil : value
+    }
+}
+
+struct ServeOptions: ParsableArguments {
+    @Option(help: "The address to listen at. LINKSPAN_HOST; default 127.0.0.1.")
+    var host: String?
+
+    @Option(help: "The port to listen at; 0 takes a free one. LINKSPAN_PORT; default 12111.")
+    var port: String?
+
+    @Option(help: "Where people and clients reach the server. LINKSPAN_PUBLIC_URL; default: host and port.")
+    var publicUrl: String?
+
+    @Option(help: "A secret key of test mode, sk_test_…, instead of a made one. LINKSPAN_TEST_SECRET_KEY.")
+    var testSecretKey: String?
+
+    @Option(help: "A publishable key of test mode, pk_test_…. LINKSPAN_TEST_PUBLISHABLE_KEY.")
+    var testPublishableKey: String?
+
+    @Option(help: "Seconds for which a session can be opened. LINKSPAN_SESSION_LIFETIME; default 86400.")
+    var sessionLifetime: String?
+
+    @Option(help: "Origins that may frame the flow, with commas. LINKSPAN_EMBED_ORIGINS; default: loopback.")
+    var embedOrigins: String?
+
+    @Option(help: "The name that people see in the flow. LINKSPAN_MERCHANT_NAME; default Demo Merchant.")
+    var merchantName: String?
+
+    @Option(help: "The file of the key ring. LINKSPAN_KEY_FILE; default: made in the data folder, for test mode.")
+    var keyFile: String?
+
+    @Option(help: "trace, debug, info, notice, warning, error or critical. LINKSPAN_LOG_LEVEL; default info.")
+    var logLevel: String?
+}
+
+/// The settings, checked.
+struct ServeSettings {
+    let host: String
+    let port: Int
+    let publicURL: String?
+    let testSecretKey: String?
+    let testPublishableKey: String?
+    let sessionLifetime: Int64
+    let embedOrigins: [String]
+    let merchantName: String?
+    let keyFile: String?
+    let logLevel: Logger.Level
+
+    /// Who may frame the flow where nothing is set: pages on the same machine.
+    private static let loopbackOrigins = [
+        "'self'", "http://localhost:*", "http://127.0.0.1:*", "https://localhost:*", "https://127.0.0.1:*",
+    ]
+
+    init(_ options: ServeOptions) throws {
+        host = options.host ?? Environment["LINKSPAN_HOST"] ?? "127.0.0.1"
+        port = Int(
+            try Self.number(
+                options.port ?? Environment["LINKSPAN_PORT"] ?? "12111",
+                "--port (LINKSPAN_PORT)",
+                in: 0...65535
+            )
+        )
+        publicURL = try Self.url(options.publicUrl ?? Environment["LINKSPAN_PUBLIC_URL"])
+        testSecretKey = try Self.key(
+            options.testSecretKey ?? Environment["LINKSPAN_TEST_SECRET_KEY"],
+            "sk_test_",
+            "--test-secret-key (LINKSPAN_TEST_SECRET_KEY)"
+        )
+        testPublishableKey = try Self.key(
+            options.testPublishableKey ?? Environment["LINKSPAN_TEST_PUBLISHABLE_KEY"],
+            "pk_test_",
+            "--test-publishable-key (LINKSPAN_TEST_PUBLISHABLE_KEY)"
+        )
+        sessionLifetime = try Self.number(
+            options.sessionLifetime ?? Environment["LINKSPAN_SESSION_LIFETIME"] ?? "86400",
+            "--session-lifetime (LINKSPAN_SESSION_LIFETIME)",
+            in: 0...31_536_000
+        )
+        embedOrigins = try Self.origins(options.embedOrigins ?? Environment["LINKSPAN_EMBED_ORIGINS"])
+        merchantName = options.merchantName ?? Environment["LINKSPAN_MERCHANT_NAME"]
+        keyFile = options.keyFile ?? Environment["LINKSPAN_KEY_FILE"]
+        let level = options.logLevel ?? Environment["LINKSPAN_LOG_LEVEL"] ?? "info"
+        guard let logLevel = Logger.Level(rawValue: level) else {
+            throw Failure(
+                "--log-level (LINKSPAN_LOG_LEVEL) is '\(level)'; it takes trace, debug, info, notice, warning, "
+                    + "error or critical."
+            )
+        }
+        self.logLevel = logLevel
+    }
+
+    private static func number(_ text: String, _ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
+        guard let number = Int64(text), range.contains(number) else {
+            throw Failure(
+                "\(name) is '\(text)'; it takes a whole number from \(range.lowerBound) to \(range.upperBound)."
+            )
+        }
+        return number
+    }
+
+    private static func url(_ text: String?) throws -> String? {
+        guard let text else { return nil }
+        guard let url = URL(string: text), ["http", "https"].contains(url.scheme), url.host != nil, url.query == nil
+        else {
+            throw Failure(
+                "--public-url (LINKSPAN_PUBLIC_URL) is '\(text)'; it takes an address such as "
+                    + "https://link.example.com."
+            )
+        }
+        return text.hasSuffix("/") ? String(text.dropLast()) : text
+    }
+
+    private static func key(_ text: String?, _ prefix: String, _ name: String) throws -> String? {
+        guard let text else { return nil }
+        let isPlain = text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: ":") }
+        guard text.hasPrefix(prefix), isPlain, (prefix.count + 4...255).contains(text.count) else {
+            throw Failure("\(name) takes \(prefix) and at least four more letters or digits.")
+        }
+        return text
+    }
+
+    private static func origins(_ text: String?) throws -> [String] {
+        guard let text else { return loopbackOrigins }
+        let origins = text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+        let letters = CharacterSet(charactersIn: "'*.:/-_").union(.alphanumerics)
+        guard !origins.isEmpty,
+            origins.allSatisfy({ !$0.isEmpty && $0.rangeOfCharacter(from: letters.inverted) == nil })
+        else {
+            throw Failure(
+                "--embed-origins (LINKSPAN_EMBED_ORIGINS) takes origins such as https://shop.example.com, with "
+                    + "commas between them."
+            )
+        }
+        return origins
+    }
+}

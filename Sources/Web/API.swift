@@ -1,0 +1,91 @@
+/// Every route under `/v1/`, in one table.
+
+internal import Connections
+internal import HTTPTypes
+
+enum API {
+    static let routes: [Route] = customers + sessions + accounts + events + platform + testHelpers + flow
+
+    private static let customers: [Route] = [
+        Route(.post, "/v1/customers", .server(.init(.customer, write: true)), Customers.create),
+        Route(.get, "/v1/customers", .server(.init(.customer, write: false)), Customers.list),
+        Route(.get, "/v1/customers/:id", .server(.init(.customer, write: false)), Customers.retrieve),
+        Route(.post, "/v1/customers/:id", .server(.init(.customer, write: true)), Customers.update),
+        Route(.delete, "/v1/customers/:id", .server(.init(.customer, write: true)), Customers.delete),
+    ]
+
+    private static let sessions: [Route] = [
+        Route(
+            .post,
+            "/v1/financial_connections/sessions",
+            .server(.init(.financialConnectionsSession, write: true)),
+            Sessions.create
+        ),
+        Route(
+            .get,
+            "/v1/financial_connections/sessions/:id",
+            .server(.init(.financialConnectionsSession, write: false)),
+            Sessions.retrieve
+        ),
+    ]
+
+    private static let accounts: [Route] = [
+        Route(
+            .get,
+            "/v1/financial_connections/accounts",
+            .server(.init(.financialConnectionsAccount, write: false)),
+            Accounts.list
+        ),
+        Route(
+            .get,
+            "/v1/financial_connections/accounts/:id",
+            .server(.init(.financialConnectionsAccount, write: false)),
+            Accounts.retrieve
+        ),
+        Route(
+            .post,
+            "/v1/financial_connections/accounts/:id/disconnect",
+            .server(.init(.financialConnectionsAccount, write: true)),
+            Accounts.disconnect
+        ),
+    ]
+
+    private static let events: [Route] = [
+        Route(.get, "/v1/events", .server(.init(.event, write: false)), Events.list),
+        Route(.get, "/v1/events/:id", .server(.init(.event, write: false)), Events.retrieve),
+    ]
+
+    private static let platform: [Route] = [
+        Route(.get, "/v1/account", .server(.init(.account, write: false)), Platform.retrieve),
+        Route(.get, "/v1/accounts/:id", .server(.init(.account, write: false)), Platform.retrieve),
+    ]
+
+    private static let testHelpers: [Route] = [
+        Route(
+            .post,
+            "/v1/test_helpers/financial_connections/sessions/:id/complete",
+            .testHelper,
+            TestHelpers.complete
+        )
+    ]
+
+    /// The routes of the flow's clients: Stripe's mobile SDKs and our own page.
+    private static let flow: [Route] = [
+        Route(.post, "/v1/financial_connections/sessions/synchronize", .client, Flow.synchronize),
+        Route(.post, "/v1/link_account_sessions/consent_acquired", .client, Flow.consentAcquired),
+        Route(.post, "/v1/link_account_sessions/link_more_accounts", .client, Flow.linkMoreAccounts),
+        Route(.post, "/v1/link_account_sessions/attach_payment_account", .client, Flow.attachPaymentAccount),
+        Route(.post, "/v1/link_account_sessions/complete", .client, Flow.complete),
+        Route(.get, "/v1/link_account_sessions/session_receipt", .client, Flow.receipt),
+        Route(.get, "/v1/link_account_sessions/list_accounts", .client, Flow.listAccounts),
+        Route(.get, "/v1/connections/featured_institutions", .client, Flow.featuredInstitutions),
+        Route(.get, "/v1/connections/institutions", .client, Flow.institutions),
+        Route(.post, "/v1/connections/auth_sessions", .client, SignIns.begin),
+        Route(.post, "/v1/connections/auth_sessions/respond", .client, SignIns.respond),
+        Route(.post, "/v1/connections/auth_sessions/retrieve", .client, SignIns.retrieve),
+        Route(.post, "/v1/connections/auth_sessions/cancel", .client, SignIns.cancel),
+        Route(.post, "/v1/connections/auth_sessions/accounts", .client, SignIns.accounts),
+        Route(.post, "/v1/connections/auth_sessions/selected_accounts", .client, SignIns.selectAccounts),
+        Route(.post, "/v1/connections/auth_sessions/events", .client, SignIns.events),
+    ]
+}

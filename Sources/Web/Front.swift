@@ -1,0 +1,289 @@
+/// The front of the server: what stands around every handler.
+///
+/// It gives each request its id, turns credentials and bytes into a ``Call``, and whatever comes back into an answer of
+/// the API: an error that was thrown for the caller as it is, any other as a 500 that says nothing and a line in the
+/// log that says all. What it logs has the route, never the address that was asked for: that may carry a client secret.
+
+internal import Connections
+internal import Database
+internal import FoundationEssentials
+internal import HTTPTypes
+public import Hummingbird
+internal import Logging
+internal import NIOCore
+internal import Vault
+internal import Wire
+
+public struct Front: HTTPResponder {
+    public typealias Context = BasicRequestContext
+
+    static let maximumBody = 64 * 1024
+    /// What the router calls an address that it does not know.
+    private static let unrouted = "NotFound"
+
+    private let service: Service
+    private let router: RouterResponder<BasicRequestContext>
+
+    public init(_ service: Service) {
+        self.service = service
+        let router = Router(context: BasicRequestContext.self)
+        for route in API.routes {
+            router.on(RouterPath(route.path), method: route.method) { [service] request, context in
+                await Endpoint(service: service, route: route).respond(to: request, context)
+            }
+        }
+        for path in Set(API.routes.filter(\.isForClients).map(\.path)) {
+            router.on(RouterPath(path), method: .options) { _, _ in Endpoint.preflight }
+        }
+        Pages(service).register(on: router)
+        Operations(service).register(on: router)
+        self.router = router.buildResponder()
+    }
+
+    public func respond(to request: Request, context: BasicRequestContext) async throws -> Response {
+        let start = ContinuousClock.now
+        let path = request.uri.path
+        var response: Response
+        // Trailing slashes are not folded: such an address is unknown.
+        if path.count > 1 && path.hasSuffix("/") && path != "/v3/" {
+            response = unknown(request)
+        } else {
+            response = try await router.respond(to: request, context: context)
+            if context.coreContext.endpointPath.value == Self.unrouted { response = unknown(request) }
+        }
+        let route = context.coreContext.endpointPath.value ?? Self.unrouted
+        service.metrics.record(
+            route: route,
+            method: request.method.rawValue,
+            status: response.status.code,
+            duration: ContinuousClock.now - start
+        )
+        service.logger.debug(
+            "request",
+            metadata: [
+                "method": "\(request.method.rawValue)", "route": "\(route)", "status": "\(response.status.code)",
+                "request_id": "\(response.headers[.requestID] ?? "")",
+            ]
+        )
+        return response
+    }
+
+    private func unknown(_ request: Request) -> Response {
+        let error = StripeError.unknownRoute(method: request.method.rawValue, path: request.uri.path)
+        return Endpoint.response(to: error, requestID: service.world.id(.request), head: request.headers)
+    }
+}
+
+extension Route {
+    fileprivate var isForClients: Bool {
+        if case .client = access { return true }
+        return false
+    }
+}
+
+/// Answers requests of one route.
+struct Endpoint: Sendable {
+    let service: Service
+    let route: Route
+
+    func respond(to request: Request, _ context: BasicRequestContext) async -> Response {
+        let requestID = service.world.id(.request)
+        var response: Response
+        do {
+            let call = try await call(request, context, requestID)
+            let answer = try await route.handle(call)
+            response = Self.response(answer, requestID: requestID, call)
+        } catch {
+            let known = explain(error, requestID)
+            response = Self.response(to: known, requestID: requestID, head: request.headers)
+        }
+        if case .client = route.access { response.headers[.accessControlAllowOrigin] = "*" }
+        return response
+    }
+
+    /// - Returns: the error itself where it is for the caller, and otherwise one that tells the caller nothing.
+    private func explain(_ error: any Error, _ requestID: String) -> StripeError {
+        switch error {
+        case let error as StripeError:
+            return error
+        case DatabaseError.busy:
+            return .unavailable("The server is busy. Please try again.")
+        case DatabaseError.storage(let reason):
+            service.logger.error("storage failed", metadata: ["request_id": "\(requestID)", "reason": "\(reason)"])
+            return .unavailable("The server cannot store anything at the moment. Please try again later.")
+        case DatabaseError.closed:
+            return .unavailable("The server is shutting down. Please try again.")
+        default:
+            service.logger.error(
+                "unknown fault",
+                metadata: [
+                    "request_id": "\(requestID)", "route": "\(route.method.rawValue) \(route.path)",
+                    "error": "\(error)",
+                ]
+            )
+            return .internalFault
+        }
+    }
+
+    // MARK: The call
+
+    private func call(
+        _ request: Request,
+        _ context: BasicRequestContext,
+        _ requestID: String
+    ) async throws -> Call {
+        let credential = try Authenticator.credential(request.headers)
+        let (scope, flow) = try await authenticate(credential, request.headers)
+        let version = try version(request.headers)
+        let isPost = request.method == .post
+        let text = isPost ? try await Self.body(of: request) : Array((request.uri.query ?? "").utf8)
+        let form = try Form.decode(text)
+        let key = isPost ? try Self.idempotencyKey(request.headers) : nil
+        let target = "\(request.method.rawValue) \(request.uri.path)\n"
+        return Call(
+            service: service,
+            scope: scope,
+            version: version,
+            requestID: requestID,
+            idempotencyKey: key,
+            form: form,
+            fingerprint: { Secret.digest(Array(target.utf8) + text) },
+            isWrite: isPost,
+            id: Self.decoded(context.parameters.get("id") ?? ""),
+            flow: flow
+        )
+    }
+
+    private func authenticate(
+        _ credential: String,
+        _ headers: HTTPFields
+    ) async throws -> (scope: Scope, flow: FlowToken?) {
+        if case .client = route.access, credential.hasPrefix(FlowToken.prefix) {
+            let token = try FlowToken(credential, service.ring, service.world)
+            return (token.scope, token)
+        }
+        let key = try await service.authenticator.authenticate(credential, for: route.access)
+        if case .testHelper = route.access, key.scope.livemode { throw unknownRoute }
+        if let account = headers[.stripeAccount], account != key.scope.merchant {
+            throw StripeError(
+                status: 403,
+                code: "account_invalid",
+                message:
+                    "The provided key '\(key.masked)' does not have access to account '\(account.prefix(255))' (or "
+                    + "that account does not exist). Application access may have been revoked."
+            )
+        }
+        return (key.scope, nil)
+    }
+
+    private var unknownRoute: StripeError {
+        .unknownRoute(method: route.method.rawValue, path: route.path)
+    }
+
+    /// The clients of the flow send old versions with flags; they are answered alike, whatever the version.
+    private func version(_ headers: HTTPFields) throws(StripeError) -> APIVersion {
+        guard let header = headers[.stripeVersion], !header.isEmpty else { return .standard }
+        if case .client = route.access { return .standard }
+        return try APIVersion(header: header)
+    }
+
+    private static func idempotencyKey(_ headers: HTTPFields) throws(StripeError) -> String? {
+        guard let key = headers[.idempotencyKey], !key.isEmpty else { return nil }
+        guard key.count <= 255 else {
+            throw StripeError(
+                type: .idempotencyError,
+                message: "Idempotency keys can be up to 255 characters long."
+            )
+        }
+        return key
+    }
+
+    private static func body(of request: Request) async throws -> [UInt8] {
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > Front.maximumBody {
+            throw StripeError.tooLargeBody(maximum: Front.maximumBody)
+        }
+        do {
+            let buffer = try await request.body.collect(upTo: Front.maximumBody)
+            let type = request.headers[.contentType] ?? ""
+            if buffer.readableBytes > 0, !type.isEmpty, !type.hasPrefix("application/x-www-form-urlencoded") {
+                throw StripeError(
+                    message:
+                        "Invalid request (check that your POST content type is application/x-www-form-urlencoded). "
+                        + "If you have any questions, we can help at https://support.stripe.com/."
+                )
+            }
+            return Array(buffer.readableBytesView)
+        } catch is NIOTooManyBytesError {
+            throw StripeError.tooLargeBody(maximum: Front.maximumBody)
+        }
+    }
+
+    private static func decoded(_ segment: String) -> String {
+        segment.utf8.contains(UInt8(ascii: "%")) ? Form.percentDecoded(segment) ?? segment : segment
+    }
+
+    // MARK: The answer
+
+    private static func response(_ answer: Answer, requestID: String, _ call: Call) -> Response {
+        var headers = common(requestID)
+        headers[.stripeVersion] = call.version.description
+        if let key = call.idempotencyKey { headers[.idempotencyKey] = key }
+        if let original = answer.original {
+            headers[.idempotentReplayed] = "true"
+            headers[.originalRequest] = original
+        }
+        return Response(
+            status: .init(code: answer.status),
+            headers: headers,
+            body: .init(byteBuffer: ByteBuffer(bytes: answer.body))
+        )
+    }
+
+    static func response(to error: StripeError, requestID: String, head: HTTPFields) -> Response {
+        var headers = common(requestID)
+        if let key = head[.idempotencyKey], key.count <= 255 { headers[.idempotencyKey] = key }
+        if error.status == 401 { headers[.wwwAuthenticate] = "Basic realm=\"Stripe\"" }
+        if let retryAfter = error.retryAfter {
+            headers[.retryAfter] = String(retryAfter)
+            headers[.stripeShouldRetry] = "true"
+        }
+        return Response(
+            status: .init(code: error.status),
+            headers: headers,
+            body: .init(byteBuffer: ByteBuffer(bytes: error.body()))
+        )
+    }
+
+    private static func common(_ requestID: String) -> HTTPFields {
+        [
+            .contentType: "application/json",
+            .cacheControl: "no-cache, no-store",
+            .requestID: requestID,
+        ]
+    }
+
+    /// Browsers ask before they call the client routes from a merchant's page; no cookie is ever involved.
+    static let preflight = Response(
+        status: .noContent,
+        headers: [
+            .accessControlAllowOrigin: "*",
+            .accessControlAllowMethods: "GET, POST",
+            .accessControlAllowHeaders:
+                "authorization, content-type, idempotency-key, stripe-version, stripe-account, x-stripe-user-agent",
+            .accessControlMaxAge: "7200",
+        ]
+    )
+}
+
+extension HTTPField.Name {
+    // Names that are valid by their letters; `init` fails for others alone.
+    static let idempotencyKey = name("Idempotency-Key")
+    static let idempotentReplayed = name("Idempotent-Replayed")
+    static let originalRequest = name("Original-Request")
+    static let requestID = name("Request-Id")
+    static let stripeAccount = name("Stripe-Account")
+    static let stripeShouldRetry = name("Stripe-Should-Retry")
+    static let stripeVersion = name("Stripe-Version")
+
+    static func name(_ text: String) -> HTTPField.Name { HTTPField.Name(text) ?? .server }
+}

@@ -1,0 +1,145 @@
+/// What operators and their machines ask: health, metrics, and the keys of a running server.
+///
+/// SQLite has one writer, so the command line changes a running server's keys through it, with a token that only
+/// someone who can read the data folder has.
+
+public import Connections
+public import Database
+internal import FoundationEssentials
+internal import HTTPTypes
+internal import Hummingbird
+internal import Logging
+internal import NIOCore
+internal import Vault
+internal import Wire
+
+struct Operations: Sendable {
+    private let service: Service
+
+    init(_ service: Service) {
+        self.service = service
+    }
+
+    func register(on router: Router<BasicRequestContext>) {
+        router.get("health/live") { _, _ in Self.text(.ok, "ok\n") }
+        router.get("health/ready") { _, _ in await ready() }
+        router.get("health") { _, _ in await ready() }
+        router.get("metrics") { _, _ in Self.text(.ok, service.metrics.text(), type: "text/plain; version=0.0.4") }
+        guard let token = service.settings.adminToken else { return }
+        let digest = Secret.digest(token)
+        router.post("admin/keys") { request, _ in await keys(request, digest) }
+    }
+
+    /// Ready means that the database answers and would keep what it is given.
+    private func ready() async -> Response {
+        do {
+            let status = try await service.database.status()
+            return Self.text(.ok, "ready\n\(status.engine), schema \(status.schemaVersion)\n")
+        } catch {
+            return Self.text(.serviceUnavailable, "not ready\ndatabase: \(error)\n")
+        }
+    }
+
+    /// Runs a ``KeyCommand`` sent as JSON.
+    private func keys(_ request: Request, _ digest: [UInt8]) async -> Response {
+        do {
+            let credential = try Authenticator.credential(request.headers)
+            guard Secret.digest(credential) == digest else { return Self.text(.unauthorized, "") }
+            let body = try await request.body.collect(upTo: Front.maximumBody)
+            let command = try JSONDecoder().decode(KeyCommand.self, from: Data(body.readableBytesView))
+            let (database, world) = (service.database, service.world)
+            let result = try await database.write { db in try command.run(in: db, world) }
+            service.authenticator.forget()
+            return Self.text(
+                .ok,
+                String(decoding: try JSONEncoder().encode(result), as: UTF8.self),
+                type: "application/json"
+            )
+        } catch let error as StripeError {
+            return Self.text(.badRequest, error.message)
+        } catch {
+            service.logger.error("a key command failed", metadata: ["error": "\(error)"])
+            return Self.text(.internalServerError, "")
+        }
+    }
+
+    private static func text(
+        _ status: HTTPResponse.Status,
+        _ text: String,
+        type: String = "text/plain; charset=utf-8"
+    ) -> Response {
+        Response(
+            status: status,
+            headers: [.contentType: type, .cacheControl: "no-store"],
+            body: .init(byteBuffer: ByteBuffer(string: text))
+        )
+    }
+}
+
+/// What `linkspan keys` does to the merchant's keys.
+public enum KeyCommand: Codable, Sendable {
+    case list
+    /// - Parameter permissions: of a restricted key, such as `customer_read`.
+    case create(kind: String, live: Bool, name: String, permissions: [String])
+    case revoke(id: String)
+
+    /// A key as it is shown; `text` is the key itself and is there only when it was just made.
+    public struct Shown: Codable, Sendable {
+        public let id: String
+        public let kind: String
+        public let livemode: Bool
+        public let name: String
+        public let masked: String
+        public let created: Int64
+        public let revoked: Int64?
+        public let permissions: [String]
+        public let text: String?
+
+        init(_ key: APIKey, text: String? = nil) {
+            id = key.id
+            kind = key.kind.rawValue
+            livemode = key.scope.livemode
+            name = key.name
+            masked = key.masked
+            created = key.created
+            revoked = key.revoked
+            permissions = key.permissions
+            self.text = text
+        }
+    }
+
+    /// - Throws: a ``StripeError`` with a sentence for whoever typed the command.
+    public func run(in db: Connection, _ world: World) throws -> [Shown] {
+        let merchant = try Merchant.platform(in: db, world)
+        switch self {
+        case .list:
+            return try APIKey.all(of: merchant.id, in: db).map { Shown($0) }
+        case .create(let kind, let live, let name, let permissions):
+            guard let kind = APIKey.Kind(rawValue: kind) else {
+                throw StripeError.badEnum("kind", allowed: APIKey.Kind.allCases.map(\.rawValue))
+            }
+            let known = APIKey.Permission.all
+            let granted = try permissions.map { name in
+                guard let permission = known.first(where: { $0.name == name }) else {
+                    throw StripeError.badEnum("permission", allowed: known.map(\.name))
+                }
+                return permission
+            }
+            let scope = Scope(merchant: merchant.id, livemode: live)
+            let (text, key) = try APIKey.create(
+                kind,
+                named: name,
+                permissions: granted,
+                for: scope,
+                in: db,
+                world
+            )
+            return [Shown(key, text: text)]
+        case .revoke(let id):
+            guard try APIKey.revoke(id, of: merchant.id, in: db, world) else {
+                throw StripeError(message: "No key '\(id)' that could be revoked.")
+            }
+            return try APIKey.all(of: merchant.id, in: db).filter { $0.id == id }.map { Shown($0) }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+/// A route of the API and the call that a handler of one is given.
+///
+/// A handler reads top to bottom: parse, one read or write of the database, answer. All else, from the key to the
+/// headers of the answer, is done around it in ``Front``.
+
+internal import Connections
+internal import Database
+internal import HTTPTypes
+internal import Vault
+internal import Wire
+
+struct Route: Sendable {
+    enum Access: Sendable {
+        /// A secret key, or a restricted one with this permission.
+        case server(APIKey.Permission)
+        /// A publishable key with a client secret, or a flow token.
+        case client
+        /// A secret key of test mode.
+        case testHelper
+    }
+
+    let method: HTTPRequest.Method
+    /// `/v1/customers/:id`
+    let path: String
+    let access: Access
+    let handle: @Sendable (Call) async throws -> Answer
+
+    init(
+        _ method: HTTPRequest.Method,
+        _ path: String,
+        _ access: Access,
+        _ handle: @escaping @Sendable (Call) async throws -> Answer
+    ) {
+        self.method = method
+        self.path = path
+        self.access = access
+        self.handle = handle
+    }
+}
+
+/// One request, authenticated and decoded.
+struct Call: Sendable {
+    let service: Service
+    let scope: Scope
+    let version: APIVersion
+    let requestID: String
+    let idempotencyKey: String?
+    let form: FormMap
+    /// A digest of the method, the path and the parameters.
+    let fingerprint: @Sendable () -> [UInt8]
+    let isWrite: Bool
+    /// The id in the path, empty where there is none.
+    let id: String
+    /// What a client's flow token proved, nil for every other credential.
+    let flow: FlowToken?
+
+    var cause: Cause { Cause(requestID: requestID, idempotencyKey: idempotencyKey) }
+
+    func parameters(_ names: [String: Parameters.Names] = [:]) throws(StripeError) -> Parameters {
+        try Parameters(form, allowing: names)
+    }
+
+    func expansion(_ shape: Expansion.Shape) throws(StripeError) -> Expansion {
+        try Expansion(form, of: shape)
+    }
+
+    /// Answers out of one consistent state of the database.
+    func read(_ body: @Sendable (Connection, inout JSONWriter) throws -> Void) async throws -> Answer {
+        try await service.database.read { db in try Self.answer(db, body) }
+    }
+
+    /// Answers out of a single statement.
+    func lookup(_ body: @Sendable (Connection, inout JSONWriter) throws -> Void) async throws -> Answer {
+        try await service.database.lookup { db in try Self.answer(db, body) }
+    }
+
+    /// Makes one change, at most once for an idempotency key, and answers when it is on disk.
+    func write(_ body: @escaping @Sendable (Connection, inout JSONWriter) throws -> Void) async throws -> Answer {
+        guard let idempotencyKey, isWrite else {
+            return try await service.database.write { db in try Self.answer(db, body) }
+        }
+        let fingerprint = fingerprint()
+        return try await service.database.write { [scope, requestID, world = service.world] db in
+            try Idempotency.once(
+                key: idempotencyKey,
+                fingerprint: fingerprint,
+                request: requestID,
+                in: scope,
+                db,
+                world,
+                render: { error in Answer(status: error.status, body: error.body()) }
+            ) { try Self.answer(db, body) }
+        }
+    }
+
+    private static func answer(
+        _ db: Connection,
+        _ body: (Connection, inout JSONWriter) throws -> Void
+    ) throws -> Answer {
+        var json = JSONWriter()
+        try body(db, &json)
+        return Answer(body: json.finish())
+    }
+
+    /// An answer that needs no database.
+    static func answer(status: Int = 200, _ body: (inout JSONWriter) throws -> Void) rethrows -> Answer {
+        var json = JSONWriter()
+        try body(&json)
+        return Answer(status: status, body: json.finish())
+    }
+}
+
+extension StripeError {
+    func body() -> [UInt8] {
+        var json = JSONWriter(capacity: 512)
+        write(to: &json)
+        return json.finish()
+    }
+}

@@ -1,0 +1,74 @@
+/// What every handler works with: the parts of the house, wired by the server and passed on as values.
+
+public import Connections
+public import Database
+public import Institutions
+public import Logging
+public import Vault
+internal import Wire
+
+public struct Service: Sendable {
+    let database: Database
+    let ring: KeyRing
+    let world: World
+    let directory: Directory
+    let settings: Settings
+    let logger: Logger
+    let authenticator: Authenticator
+    let metrics = Metrics()
+
+    /// What an operator may set.
+    public struct Settings: Sendable {
+        /// Where people and clients reach this server, without a slash at the end: `https://link.example.com`.
+        public let publicURL: @Sendable () -> String
+        /// Seconds until a Session can no longer be opened.
+        public let sessionLifetime: Int64
+        /// The origins that may frame the hosted flow, as `frame-ancestors` takes them.
+        public let embedOrigins: [String]
+        /// The merchant page at `/demo`, with its scope and publishable key; nil where it is not served.
+        public let demo: Demo?
+        /// What an operator's command line proves itself with, nil where it is not served.
+        public let adminToken: String?
+
+        public struct Demo: Sendable {
+            public let scope: Scope
+            public let publishableKey: String
+
+            public init(scope: Scope, publishableKey: String) {
+                self.scope = scope
+                self.publishableKey = publishableKey
+            }
+        }
+
+        public init(
+            publicURL: @escaping @Sendable () -> String,
+            sessionLifetime: Int64,
+            embedOrigins: [String],
+            demo: Demo?,
+            adminToken: String?
+        ) {
+            self.publicURL = publicURL
+            self.sessionLifetime = sessionLifetime
+            self.embedOrigins = embedOrigins
+            self.demo = demo
+            self.adminToken = adminToken
+        }
+    }
+
+    public init(
+        database: Database,
+        ring: KeyRing,
+        world: World,
+        directory: Directory,
+        settings: Settings,
+        logger: Logger
+    ) {
+        self.database = database
+        self.ring = ring
+        self.world = world
+        self.directory = directory
+        self.settings = settings
+        self.logger = logger
+        authenticator = Authenticator(database: database, world: world)
+    }
+}
