@@ -104,8 +104,8 @@ public struct APIKey: Sendable {
         return (text, try register(text, kind, named: name, permissions: permissions, for: scope, in: db, world))
     }
 
-    /// Stores a key that someone chose, such as the one of a test configuration; a known one stays as it is, and is no
-    /// longer revoked.
+    /// Stores a key that someone chose, such as the one of a test configuration; a known one stays as it is.
+    /// - Returns: the key as it is stored; it may be revoked.
     @discardableResult
     public static func register(
         _ text: String,
@@ -134,10 +134,10 @@ public struct APIKey: Sendable {
             VALUES (\(Secret.digest(text)), \(key.id), \(scope.merchant), \(scope.livemode), \(key.created),
                 \(kind.rawValue), \(name), \(key.masked), \(Joined.text(key.permissions)), \(nil as Int64?),
                 \(nil as Int64?))
-            ON CONFLICT (digest) DO UPDATE SET revoked = NULL
+            ON CONFLICT (digest) DO NOTHING
             """
         )
-        return key
+        return try find(digest: Secret.digest(text), in: db) ?? key
     }
 
     /// Looks a key up by the digest of its text.

@@ -121,7 +121,7 @@ public struct Account: Sendable {
 
     /// Links accounts of one sign-in to a Session, all or none.
     /// - Parameter credential: what opens the accounts at the institution; it is sealed here.
-    /// - Returns: the accounts, in the order given. One that was linked before comes back under its own id.
+    /// - Returns: the ids, by the institution's own names. One that was linked before comes back under its own id.
     public static func link(
         _ picked: [Details],
         at institution: (id: String, name: String),
@@ -131,7 +131,7 @@ public struct Account: Sendable {
         _ db: Connection,
         _ world: World,
         _ ring: KeyRing
-    ) throws -> [Account] {
+    ) throws -> [String: String] {
         try checkLimits(picked, at: institution.id, session, db)
         let authorization = try Authorization.create(
             holder: session.holder.id,
@@ -142,7 +142,7 @@ public struct Account: Sendable {
             world,
             ring
         )
-        return try picked.map { details in
+        for details in picked {
             if let refusal = session.refusal(of: details) {
                 throw StripeError(param: "selected_accounts", message: refusal)
             }
@@ -174,8 +174,8 @@ public struct Account: Sendable {
                 try account.record(.accountCreated, by: cause, db, world)
             }
             try account.attach(to: session.id, db)
-            return account
         }
+        return try linked(in: session, at: institution.id, db)
     }
 
     /// The limit on accounts, and the demand that one of them can pay, over all that the Session has linked.
@@ -186,19 +186,17 @@ public struct Account: Sendable {
         _ db: Connection
     ) throws {
         guard !picked.isEmpty else { throw StripeError.missing("selected_accounts") }
-        let linked = try page(PageRequest(limit: 100), .session(session.id), in: session.scope, db).elements
-        let others = linked.filter { account in
-            account.institutionID != institution
-                || !picked.contains { $0.institutionAccount == account.details.institutionAccount }
-        }
-        if let limit = session.configuration.accountLimit, Int64(others.count + picked.count) > limit {
+        let known = try linked(in: session, at: institution, db)
+        let added = picked.count { known[$0.institutionAccount] == nil }
+        let total = try count(of: session.id, in: session.scope, db) + Int64(added)
+        if let limit = session.configuration.accountLimit, total > limit {
             throw StripeError(
                 param: "selected_accounts",
                 message: "At most \(limit) account\(limit == 1 ? "" : "s") can be linked in this session."
             )
         }
-        if session.configuration.paymentSupport == "at_least_one",
-            !picked.contains(where: \.supportsPayments), !others.contains(where: { $0.details.supportsPayments })
+        if session.configuration.paymentSupport == "at_least_one", !picked.contains(where: \.supportsPayments),
+            try of(session, and: "supports_payments = 1", db).isEmpty
         {
             throw StripeError(
                 param: "selected_accounts",
@@ -252,8 +250,7 @@ public struct Account: Sendable {
         _ db: Connection,
         _ world: World
     ) throws {
-        let linked = try page(PageRequest(limit: 100), .session(session.id), in: session.scope, db).elements
-        for var account in linked where account.details.closesAfterLinking && account.status == .active {
+        for var account in try of(session, and: "closes_after_linking = 1 AND status = 'active'", db) {
             account.status = .inactive
             try account.save(db)
             try account.record(.accountDeactivated, by: cause, db, world)
@@ -301,7 +298,7 @@ public struct Account: Sendable {
     }
 
     /// The account of a holder by the institution's own name for it; nil where it was never linked.
-    public static func find(
+    private static func find(
         _ institutionAccount: String,
         at institution: String,
         of holder: String,
@@ -332,14 +329,32 @@ public struct Account: Sendable {
     }
 
     /// What a Session has linked at an institution: ids by the institution's own names.
-    public static func linked(in session: Session, at institution: String, _ db: Connection) throws -> [String: String]
-    {
-        let accounts = try page(PageRequest(limit: 100), .session(session.id), in: session.scope, db).elements
+    public static func linked(
+        in session: Session,
+        at institution: String,
+        _ db: Connection
+    ) throws -> [String: String] {
         var ids: [String: String] = [:]
-        for account in accounts where account.institutionID == institution {
+        for account in try of(session, and: "institution = \(institution)", db) {
             ids[account.details.institutionAccount] = account.id
         }
         return ids
+    }
+
+    /// Whether a Session has linked the account.
+    public static func isLinked(_ id: String, in session: Session, _ db: Connection) throws -> Bool {
+        try !of(session, and: "id = \(id)", db).isEmpty
+    }
+
+    /// The accounts of a Session that meet a condition.
+    private static func of(_ session: Session, and condition: SQL, _ db: Connection) throws -> [Account] {
+        let mine: SQL = "merchant = \(session.scope.merchant) AND livemode = \(session.scope.livemode)"
+        return try db.all(
+            """
+            \(columns) WHERE \(mine) AND \(condition)
+            AND id IN (SELECT account FROM session_account WHERE \(mine) AND session = \(session.id))
+            """
+        ) { try Account($0, session.scope) }
     }
 
     /// How many accounts a Session has linked.

@@ -81,6 +81,9 @@ public struct Customer: Sendable {
             name = try parameters.change("name", maximum: 256)
             phone = try parameters.change("phone", maximum: 20)
             preferredLocales = try parameters.strings("preferred_locales")?.map(\.value)
+            if let wrong = preferredLocales?.firstIndex(where: { $0.contains(",") }) {
+                throw StripeError.badString("preferred_locales[\(wrong)]")
+            }
             shipping = try Self.shipping(parameters)
             if parameters.isEmptyString("tax_exempt") {
                 taxExempt = .clear

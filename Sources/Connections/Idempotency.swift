@@ -3,9 +3,11 @@
 /// The key's row is written in the transaction of the effect, with the answer: whoever comes second, be it at the same
 /// moment, waits for the first one's commit and is answered its bytes. An error that the work itself found is an answer
 /// too and is kept, its half-done work undone. What never began, a request that failed validation, is not kept, and
-/// neither is a fault of the server: the key may be used again.
+/// neither is a fault of the server: the key may be used again. An answer may hold a client secret: it is stored
+/// sealed.
 
 public import Database
+public import Vault
 public import Wire
 
 public struct Answer: Sendable {
@@ -35,22 +37,24 @@ public enum Idempotency {
         in scope: Scope,
         _ db: Connection,
         _ world: World,
+        _ ring: KeyRing,
         render: (StripeError) -> Answer,
         _ work: () throws -> Answer
     ) throws -> Answer {
         let now = world.now()
-        if let answer = try replay(key, fingerprint, in: scope, db, since: now - lifetime) { return answer }
+        if let answer = try replay(key, fingerprint, in: scope, db, ring, since: now - lifetime) { return answer }
         let answer: Answer
         do {
             answer = try db.savepoint(work)
         } catch let error as StripeError where error.status < 500 {
             answer = render(error)
         }
+        let sealed = try ring.seal(answer.body, for: .idempotentAnswer, owner: key)
         try db.execute(
             """
             INSERT INTO idempotency (merchant, livemode, key, created, fingerprint, request, status, body)
             VALUES (\(scope.merchant), \(scope.livemode), \(key), \(now), \(fingerprint), \(request), \(answer.status),
-                \(answer.body))
+                \(sealed))
             ON CONFLICT (merchant, livemode, key) DO UPDATE SET created = excluded.created,
                 fingerprint = excluded.fingerprint, request = excluded.request, status = excluded.status,
                 body = excluded.body
@@ -64,6 +68,7 @@ public enum Idempotency {
         _ fingerprint: [UInt8],
         in scope: Scope,
         _ db: Connection,
+        _ ring: KeyRing,
         since oldest: Int64
     ) throws -> Answer? {
         let known = try db.first(
@@ -72,9 +77,9 @@ public enum Idempotency {
             WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND key = \(key) AND created > \(oldest)
             """
         ) { row in
-            (try row.bytes(0), Answer(status: Int(try row.int(1)), body: try row.bytes(2), original: try row.text(3)))
+            (try row.bytes(0), Int(try row.int(1)), try row.bytes(2), try row.text(3))
         }
-        guard let (known, answer) = known else { return nil }
+        guard let (known, status, sealed, original) = known else { return nil }
         guard known == fingerprint else {
             throw StripeError(
                 type: .idempotencyError,
@@ -82,7 +87,8 @@ public enum Idempotency {
                     + "with. Try using a key other than '\(key)' if you meant to execute a different request."
             )
         }
-        return answer
+        let body = try ring.open(sealed, for: .idempotentAnswer, owner: key)
+        return Answer(status: status, body: body, original: original)
     }
 
     /// Forgets a bounded number of keys whose time has passed.

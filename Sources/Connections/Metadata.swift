@@ -23,18 +23,18 @@ public struct Metadata: Sendable, Equatable {
             let pairs = try parameters.pairs("metadata") ?? []
             for (key, value) in pairs {
                 let param = "metadata[\(key)]"
-                guard key.count <= maximumKeyLength else {
+                guard key.unicodeScalars.count <= maximumKeyLength else {
                     throw StripeError(
                         param: param,
                         message: "Metadata keys can have up to \(maximumKeyLength) characters, but you passed in a key "
-                            + "that is \(key.count) characters. Invalid key: \(key)"
+                            + "that is \(key.unicodeScalars.count) characters. Invalid key: \(key)"
                     )
                 }
-                guard value.count <= maximumValueLength else {
+                guard value.unicodeScalars.count <= maximumValueLength else {
                     throw StripeError(
                         param: param,
                         message: "Metadata values can have up to \(maximumValueLength) characters, but you passed in a "
-                            + "value that is \(value.count) characters. Invalid value: \(value)"
+                            + "value that is \(value.unicodeScalars.count) characters. Invalid value: \(value)"
                     )
                 }
             }

@@ -18,6 +18,8 @@ public enum Migrations {
             country TEXT NOT NULL
         ) {strict}
         """,
+        "CREATE TABLE ring_check (id {int} PRIMARY KEY, sealed {bytes} NOT NULL) {strict}",
+        "CREATE TABLE probe (id {int} PRIMARY KEY, at {int} NOT NULL) {strict}",
         """
         CREATE TABLE api_key (
             digest {bytes} PRIMARY KEY,

@@ -360,8 +360,14 @@ public struct Session: Sendable {
     public enum Audience: Sendable {
         /// The merchant's server, in a version of the API.
         case server(APIVersion)
-        /// A client in the hosted flow, which is also told how it ended and which account payments are made from.
-        case client
+        /// A client in the hosted flow, which is also told how it ended and which account payments are made from. It is
+        /// told the client secret only where it has it.
+        case client(knowsSecret: Bool)
+
+        fileprivate var knowsSecret: Bool {
+            if case .client(false) = self { return false }
+            return true
+        }
     }
 
     /// - Parameter secret: the client secret, where it is at hand; otherwise it is unsealed.
@@ -403,7 +409,7 @@ public struct Session: Sendable {
                 json.key("bank_account_token")
                 if let token { token.write(to: &json) } else { json.null() }
             }
-            json.field("client_secret", secret)
+            json.field("client_secret", audience.knowsSecret ? secret : nil)
             writeConfiguration(to: &json, version)
             if case .client = audience {
                 if let first = accounts.elements.last {

@@ -92,6 +92,11 @@ public struct SignIn: Sendable {
         }
     }
 
+    /// Whether nothing happened to the sign-in since `other` was read.
+    public func isAtSameStep(as other: SignIn) -> Bool {
+        status == .prompting && sealedNote == other.sealedNote
+    }
+
     public func note(_ ring: KeyRing) throws -> [UInt8]? {
         try sealedNote.map { try ring.open($0, for: .signInNote, owner: id) }
     }

@@ -20,8 +20,9 @@ struct DataFolder {
     private var serverFile: URL { url.appendingPathComponent("server.json") }
     private var lockFile: URL { url.appendingPathComponent("linkspan.lock") }
 
-    /// Makes the folder where there is none.
+    /// Makes the folder where there is none. Files that this process makes from here on are its owner's alone.
     func create() throws {
+        umask(0o077)
         do {
             try FileManager.default.createDirectory(
                 at: url,
@@ -55,7 +56,9 @@ struct DataFolder {
             guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
                 throw Failure("The key file '\(file)' cannot be read.")
             }
-            return try parse(text, file)
+            // What was sealed before the operator chose a ring stays readable.
+            let own = (try? String(contentsOf: ringFile, encoding: .utf8)) ?? ""
+            return try parse(text + "\n" + own, file)
         }
         if let text = try? String(contentsOf: ringFile, encoding: .utf8) { return try parse(text, ringFile.path) }
         // Without its ring, what is sealed in an old database could never be opened again.

@@ -112,7 +112,7 @@ private struct KeyAccess {
         let logger = Logger(label: "linkspan", factory: { StreamLogHandler.standardError(label: $0) })
         let database = try folder.openDatabase(logger)
         let world = World(milliseconds: { Int64(Date().timeIntervalSince1970 * 1000) })
-        let shown = try await database.write { db in try command.run(in: db, world) }
+        let shown = try await database.write { db in try command.run(allowsLive: true, in: db, world) }
         try database.close()
         return shown
     }

@@ -40,6 +40,12 @@ struct Serve: AsyncParsableCommand {
         }
         let ring = try folder.ring(file: settings.keyFile)
         let database = try folder.openDatabase(logger)
+        guard try await database.write({ try RingCheck.pass(ring, in: $0) }) else {
+            throw Failure(
+                "The key ring cannot open what the database in '\(folder.path)' holds: it was sealed with another key. "
+                    + "Add that key to the ring as a further line."
+            )
+        }
         let world = World(milliseconds: Self.wallClock)
         let keys = try await TestKeys(settings, folder, database, world)
         try await requireRing(settings, database, keys)
@@ -87,11 +93,10 @@ struct Serve: AsyncParsableCommand {
                 publicURL: { address.value },
                 sessionLifetime: settings.sessionLifetime,
                 embedOrigins: settings.embedOrigins,
-                demo: .init(
-                    scope: Scope(merchant: keys.merchant, livemode: false),
-                    publishableKey: keys.publishable
-                ),
-                adminToken: adminToken
+                demo: settings.showsDemo
+                    ? .init(scope: Scope(merchant: keys.merchant, livemode: false), publishableKey: keys.publishable)
+                    : nil,
+                admin: .init(token: adminToken, allowsLive: settings.keyFile != nil)
             ),
             logger: logger
         )
@@ -103,8 +108,12 @@ struct Serve: AsyncParsableCommand {
         )
         let application = Application(
             responder: Front(service),
-            server: .http1(configuration: .init(idleTimeout: .seconds(65))),
-            configuration: .init(address: .hostname(settings.host, port: settings.port), backlog: 1024),
+            server: Limits.server,
+            configuration: .init(
+                address: .hostname(settings.host, port: settings.port),
+                backlog: 1024,
+                availableConnectionsDelegate: Limits.connections
+            ),
             services: [Background(work: housekeeping.run)],
             onServerRunning: { channel in
                 let port = channel.localAddress?.port ?? settings.port
@@ -115,7 +124,7 @@ struct Serve: AsyncParsableCommand {
                 } catch {
                     logger.warning("the command line cannot reach this server", metadata: ["error": "\(error)"])
                 }
-                Banner(address: address.value, folder: folder.path, keys: keys).show()
+                Banner(address: address.value, folder: folder.path, keys: keys, showsDemo: settings.showsDemo).show()
             },
             logger: logger
         )
@@ -164,60 +173,12 @@ private struct Background: ServiceLifecycle.Service {
     }
 }
 
-/// The keys of test mode: those that were set, else those of the data folder, made at the first start.
-private struct TestKeys {
-    let merchant: String
-    let secret: String
-    let publishable: String
-
-    init(_ settings: ServeSettings, _ folder: DataFolder, _ database: Database, _ world: World) async throws {
-        let stored = Self.stored(in: folder)
-        let secret =
-            settings.testSecretKey ?? stored["LINKSPAN_TEST_SECRET_KEY"] ?? world.secret("sk_test_", length: 32)
-        let publishable =
-            settings.testPublishableKey ?? stored["LINKSPAN_TEST_PUBLISHABLE_KEY"]
-            ?? world.secret("pk_test_", length: 32)
-        let name = settings.merchantName
-        merchant = try await database.write { db in
-            let merchant = try Merchant.platform(named: name, in: db, world)
-            let scope = Scope(merchant: merchant.id, livemode: false)
-            try APIKey.register(secret, .secret, named: "Test secret key", for: scope, in: db, world)
-            try APIKey.register(publishable, .publishable, named: "Test publishable key", for: scope, in: db, world)
-            return merchant.id
-        }
-        self.secret = secret
-        self.publishable = publishable
-        let isSet = settings.testSecretKey != nil && settings.testPublishableKey != nil
-        if !isSet && stored.isEmpty {
-            try folder.writePrivate(
-                """
-                # The keys of test mode. Source this file, or pass your own by --test-secret-key and
-                # --test-publishable-key.
-                LINKSPAN_TEST_SECRET_KEY=\(secret)
-                LINKSPAN_TEST_PUBLISHABLE_KEY=\(publishable)
-
-                """,
-                to: folder.keysFile
-            )
-        }
-    }
-
-    private static func stored(in folder: DataFolder) -> [String: String] {
-        guard let text = try? String(contentsOf: folder.keysFile, encoding: .utf8) else { return [:] }
-        var values: [String: String] = [:]
-        for line in text.split(separator: "\n") where !line.hasPrefix("#") {
-            let parts = line.split(separator: "=", maxSplits: 1)
-            if parts.count == 2 { values[String(parts[0])] = String(parts[1]) }
-        }
-        return values
-    }
-}
-
 /// What is printed when the server listens: where it is, the keys, and a command that works.
 private struct Banner {
     let address: String
     let folder: String
     let keys: TestKeys
+    let showsDemo: Bool
 
     func show() {
         print(
@@ -225,7 +186,7 @@ private struct Banner {
             Linkspan \(Linkspan.version), test mode, data in \(folder)
 
               API              \(address)
-              Demo             \(address)/demo
+              Demo             \(showsDemo ? "\(address)/demo" : "off")
               Secret key       \(keys.secret)
               Publishable key  \(keys.publishable)
 

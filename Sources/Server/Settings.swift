@@ -42,6 +42,9 @@ struct ServeOptions: ParsableArguments {
     @Option(help: "Origins that may frame the flow, with commas. LINKSPAN_EMBED_ORIGINS; default: loopback.")
     var embedOrigins: String?
 
+    @Option(help: "on or off: the merchant page at /demo. LINKSPAN_DEMO; default on, and off with --key-file.")
+    var demo: String?
+
     @Option(help: "The name that people see in the flow. LINKSPAN_MERCHANT_NAME; default Demo Merchant.")
     var merchantName: String?
 
@@ -61,6 +64,8 @@ struct ServeSettings {
     let testPublishableKey: String?
     let sessionLifetime: Int64
     let embedOrigins: [String]
+    /// The demo lets anyone who reaches the server make Sessions of test mode.
+    let showsDemo: Bool
     let merchantName: String?
     let keyFile: String?
     let logLevel: Logger.Level
@@ -98,6 +103,11 @@ struct ServeSettings {
         embedOrigins = try Self.origins(options.embedOrigins ?? Environment["LINKSPAN_EMBED_ORIGINS"])
         merchantName = options.merchantName ?? Environment["LINKSPAN_MERCHANT_NAME"]
         keyFile = options.keyFile ?? Environment["LINKSPAN_KEY_FILE"]
+        let demo = options.demo ?? Environment["LINKSPAN_DEMO"] ?? (keyFile == nil ? "on" : "off")
+        guard ["on", "off"].contains(demo) else {
+            throw Failure("--demo (LINKSPAN_DEMO) is '\(demo)'; it takes on or off.")
+        }
+        showsDemo = demo == "on"
         let level = options.logLevel ?? Environment["LINKSPAN_LOG_LEVEL"] ?? "info"
         guard let logLevel = Logger.Level(rawValue: level) else {
             throw Failure(
@@ -150,6 +160,6 @@ struct ServeSettings {
                     + "commas between them."
             )
         }
-        return origins
+        return ["'self'"] + origins
     }
 }

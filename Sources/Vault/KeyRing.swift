@@ -12,6 +12,8 @@ public struct KeyRing: Sendable {
     /// What a value is sealed for. It is part of what is authenticated: **never rename one**.
     public enum Purpose: String, Sendable, CaseIterable {
         case bankCredential = "bank-credential"
+        case idempotentAnswer = "idempotent-answer"
+        case ringCheck = "ring-check"
         case clientSecret = "client-secret"
         case flowToken = "flow-token"
         case signInNote = "sign-in-note"
@@ -53,7 +55,8 @@ public struct KeyRing: Sendable {
     /// The text of a ring with one new key.
     public static func generate() -> String {
         let key = SymmetricKey(size: .bits256).withUnsafeBytes { Data($0) }
-        return "1:\(key.base64EncodedString())\n"
+        // A random number, so that rings can be put together.
+        return "\(UInt32.random(in: 1...UInt32.max)):\(key.base64EncodedString())\n"
     }
 
     private static func derive(_ master: SymmetricKey, _ info: String) -> SymmetricKey {

@@ -75,13 +75,13 @@ enum Flow {
                 db,
                 call.service.world
             )
-            try session.write(to: &json, for: .client, db, call.service.ring)
+            try session.write(to: &json, for: .client(knowsSecret: call.flow == nil), db, call.service.ring)
         }
     }
 
     static func receipt(_ call: Call) async throws -> Answer {
         try await call.read { db, json in
-            try call.session(db).write(to: &json, for: .client, db, call.service.ring)
+            try call.session(db).write(to: &json, for: .client(knowsSecret: call.flow == nil), db, call.service.ring)
         }
     }
 
@@ -103,9 +103,15 @@ enum Flow {
             }
             let id = try group.requiredString("id")
             return try await call.read { db, json in
-                _ = try call.consentedSession(db)
-                let account = try Account.find(id, at: .parameter("linked_account[id]"), in: call.scope, db)
-                writePaymentAccount(account.id, nextPane: "success", to: &json)
+                guard try Account.isLinked(id, in: call.consentedSession(db), db) else {
+                    throw StripeError.noSuch(
+                        "financial_connections.account",
+                        id,
+                        at: .parameter("linked_account[id]"),
+                        livemode: call.scope.livemode
+                    )
+                }
+                writePaymentAccount(id, nextPane: "success", to: &json)
             }
         default:
             guard let group = try parameters.group("bank_account") else { throw StripeError.missing("bank_account") }

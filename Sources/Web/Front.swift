@@ -26,7 +26,7 @@ public struct Front: HTTPResponder {
 
     public init(_ service: Service) {
         self.service = service
-        let router = Router(context: BasicRequestContext.self)
+        let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
         for route in API.routes {
             router.on(RouterPath(route.path), method: route.method) { [service] request, context in
                 await Endpoint(service: service, route: route).respond(to: request, context)
@@ -44,8 +44,8 @@ public struct Front: HTTPResponder {
         let start = ContinuousClock.now
         let path = request.uri.path
         var response: Response
-        // Trailing slashes are not folded: such an address is unknown.
-        if path.count > 1 && path.hasSuffix("/") && path != "/v3/" {
+        // Slashes are not folded: an address with one too many is unknown.
+        if path.hasSuffix("/") && path != "/v3/" || path.contains("//") {
             response = unknown(request)
         } else {
             response = try await router.respond(to: request, context: context)
@@ -74,6 +74,32 @@ public struct Front: HTTPResponder {
     }
 }
 
+extension Service {
+    /// - Returns: the error itself where it is for the caller, and otherwise one that tells the caller nothing.
+    func explain(_ error: any Error, _ requestID: String, _ route: String) -> StripeError {
+        switch error {
+        case let error as StripeError:
+            return error
+        case DatabaseError.busy:
+            return .unavailable("The server is busy. Please try again.")
+        case DatabaseError.storage(let reason):
+            logger.error("storage failed", metadata: ["request_id": "\(requestID)", "reason": "\(reason)"])
+            return .unavailable("The server cannot store anything at the moment. Please try again later.")
+        case DatabaseError.closed:
+            return .unavailable("The server is shutting down. Please try again.")
+        default:
+            logger.error(
+                "unknown fault",
+                metadata: [
+                    "request_id": "\(requestID)", "route": "\(route)",
+                    "error": "\(error)",
+                ]
+            )
+            return .internalFault
+        }
+    }
+}
+
 extension Route {
     fileprivate var isForClients: Bool {
         if case .client = access { return true }
@@ -94,35 +120,11 @@ struct Endpoint: Sendable {
             let answer = try await route.handle(call)
             response = Self.response(answer, requestID: requestID, call)
         } catch {
-            let known = explain(error, requestID)
+            let known = service.explain(error, requestID, "\(route.method.rawValue) \(route.path)")
             response = Self.response(to: known, requestID: requestID, head: request.headers)
         }
         if case .client = route.access { response.headers[.accessControlAllowOrigin] = "*" }
         return response
-    }
-
-    /// - Returns: the error itself where it is for the caller, and otherwise one that tells the caller nothing.
-    private func explain(_ error: any Error, _ requestID: String) -> StripeError {
-        switch error {
-        case let error as StripeError:
-            return error
-        case DatabaseError.busy:
-            return .unavailable("The server is busy. Please try again.")
-        case DatabaseError.storage(let reason):
-            service.logger.error("storage failed", metadata: ["request_id": "\(requestID)", "reason": "\(reason)"])
-            return .unavailable("The server cannot store anything at the moment. Please try again later.")
-        case DatabaseError.closed:
-            return .unavailable("The server is shutting down. Please try again.")
-        default:
-            service.logger.error(
-                "unknown fault",
-                metadata: [
-                    "request_id": "\(requestID)", "route": "\(route.method.rawValue) \(route.path)",
-                    "error": "\(error)",
-                ]
-            )
-            return .internalFault
-        }
     }
 
     // MARK: The call
@@ -138,7 +140,8 @@ struct Endpoint: Sendable {
         let isPost = request.method == .post
         let text = isPost ? try await Self.body(of: request) : Array((request.uri.query ?? "").utf8)
         let form = try Form.decode(text)
-        let key = isPost ? try Self.idempotencyKey(request.headers) : nil
+        // Clients are idempotent by the Session's state; a person must not get at the merchant's keys.
+        let key = isPost && !route.isForClients ? try Self.idempotencyKey(request.headers) : nil
         let target = "\(request.method.rawValue) \(request.uri.path)\n"
         return Call(
             service: service,
@@ -148,7 +151,6 @@ struct Endpoint: Sendable {
             idempotencyKey: key,
             form: form,
             fingerprint: { Secret.digest(Array(target.utf8) + text) },
-            isWrite: isPost,
             id: Self.decoded(context.parameters.get("id") ?? ""),
             flow: flow
         )
@@ -189,7 +191,10 @@ struct Endpoint: Sendable {
 
     private static func idempotencyKey(_ headers: HTTPFields) throws(StripeError) -> String? {
         guard let key = headers[.idempotencyKey], !key.isEmpty else { return nil }
-        guard key.count <= 255 else {
+        guard key.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) else {
+            throw StripeError(type: .idempotencyError, message: "Idempotency keys can have ASCII characters only.")
+        }
+        guard key.utf8.count <= 255 else {
             throw StripeError(
                 type: .idempotencyError,
                 message: "Idempotency keys can be up to 255 characters long."
@@ -198,14 +203,15 @@ struct Endpoint: Sendable {
         return key
     }
 
-    private static func body(of request: Request) async throws -> [UInt8] {
+    static func body(of request: Request) async throws -> [UInt8] {
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > Front.maximumBody {
             throw StripeError.tooLargeBody(maximum: Front.maximumBody)
         }
         do {
             let buffer = try await request.body.collect(upTo: Front.maximumBody)
-            let type = request.headers[.contentType] ?? ""
-            if buffer.readableBytes > 0, !type.isEmpty, !type.hasPrefix("application/x-www-form-urlencoded") {
+            let header = request.headers[.contentType] ?? ""
+            let type = header.prefix { $0 != ";" && $0 != " " }.lowercased()
+            if buffer.readableBytes > 0, !type.isEmpty, type != "application/x-www-form-urlencoded" {
                 throw StripeError(
                     message:
                         "Invalid request (check that your POST content type is application/x-www-form-urlencoded). "
@@ -215,6 +221,11 @@ struct Endpoint: Sendable {
             return Array(buffer.readableBytesView)
         } catch is NIOTooManyBytesError {
             throw StripeError.tooLargeBody(maximum: Front.maximumBody)
+        } catch let error as StripeError {
+            throw error
+        } catch {
+            // The client hung up, or sent something that is not HTTP.
+            throw StripeError(message: "The request's body could not be read.")
         }
     }
 
@@ -241,7 +252,7 @@ struct Endpoint: Sendable {
 
     static func response(to error: StripeError, requestID: String, head: HTTPFields) -> Response {
         var headers = common(requestID)
-        if let key = head[.idempotencyKey], key.count <= 255 { headers[.idempotencyKey] = key }
+        if let key = head[.idempotencyKey], key.utf8.count <= 255 { headers[.idempotencyKey] = key }
         if error.status == 401 { headers[.wwwAuthenticate] = "Basic realm=\"Stripe\"" }
         if let retryAfter = error.retryAfter {
             headers[.retryAfter] = String(retryAfter)

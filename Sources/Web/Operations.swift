@@ -10,11 +10,13 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import Logging
 internal import NIOCore
+internal import Synchronization
 internal import Vault
 internal import Wire
 
 struct Operations: Sendable {
     private let service: Service
+    private let probe = Probe()
 
     init(_ service: Service) {
         self.service = service
@@ -25,41 +27,52 @@ struct Operations: Sendable {
         router.get("health/ready") { _, _ in await ready() }
         router.get("health") { _, _ in await ready() }
         router.get("metrics") { _, _ in Self.text(.ok, service.metrics.text(), type: "text/plain; version=0.0.4") }
-        guard let token = service.settings.adminToken else { return }
-        let digest = Secret.digest(token)
-        router.post("admin/keys") { request, _ in await keys(request, digest) }
+        guard let admin = service.settings.admin else { return }
+        let digest = Secret.digest(admin.token)
+        router.post("admin/keys") { request, _ in await keys(request, admin, digest) }
     }
 
-    /// Ready means that the database answers and would keep what it is given.
+    /// Ready means that the database keeps what it is given, tried once a second at most.
     private func ready() async -> Response {
+        if let known = probe.recent(service.world.now()) { return known }
+        let response: Response
         do {
+            let now = service.world.now()
+            _ = try await service.database.write { db in
+                try db.execute(
+                    "INSERT INTO probe (id, at) VALUES (1, \(now)) ON CONFLICT (id) DO UPDATE SET at = excluded.at"
+                )
+            }
             let status = try await service.database.status()
-            return Self.text(.ok, "ready\n\(status.engine), schema \(status.schemaVersion)\n")
+            response = Self.text(.ok, "ready\n\(status.engine), schema \(status.schemaVersion)\n")
         } catch {
-            return Self.text(.serviceUnavailable, "not ready\ndatabase: \(error)\n")
+            service.logger.error("not ready", metadata: ["error": "\(error)"])
+            response = Self.text(.serviceUnavailable, "not ready\nThe database does not take writes: \(error)\n")
         }
+        probe.store(response, service.world.now())
+        return response
     }
 
     /// Runs a ``KeyCommand`` sent as JSON.
-    private func keys(_ request: Request, _ digest: [UInt8]) async -> Response {
+    private func keys(_ request: Request, _ admin: Service.Settings.Admin, _ digest: [UInt8]) async -> Response {
         do {
             let credential = try Authenticator.credential(request.headers)
             guard Secret.digest(credential) == digest else { return Self.text(.unauthorized, "") }
             let body = try await request.body.collect(upTo: Front.maximumBody)
             let command = try JSONDecoder().decode(KeyCommand.self, from: Data(body.readableBytesView))
-            let (database, world) = (service.database, service.world)
-            let result = try await database.write { db in try command.run(in: db, world) }
+            let world = service.world
+            let result = try await service.database.write { db in
+                try command.run(allowsLive: admin.allowsLive, in: db, world)
+            }
             service.authenticator.forget()
             return Self.text(
                 .ok,
                 String(decoding: try JSONEncoder().encode(result), as: UTF8.self),
                 type: "application/json"
             )
-        } catch let error as StripeError {
-            return Self.text(.badRequest, error.message)
         } catch {
-            service.logger.error("a key command failed", metadata: ["error": "\(error)"])
-            return Self.text(.internalServerError, "")
+            let known = service.explain(error, "", "POST /admin/keys")
+            return Self.text(.init(code: known.status), known.message)
         }
     }
 
@@ -73,6 +86,19 @@ struct Operations: Sendable {
             headers: [.contentType: type, .cacheControl: "no-store"],
             body: .init(byteBuffer: ByteBuffer(string: text))
         )
+    }
+}
+
+/// What the last look at the database found, good for a second: asking costs a write.
+private final class Probe: Sendable {
+    private let last = Mutex<(response: Response, at: Int64)?>(nil)
+
+    func recent(_ now: Int64) -> Response? {
+        last.withLock { $0.flatMap { $0.at == now ? $0.response : nil } }
+    }
+
+    func store(_ response: Response, _ now: Int64) {
+        last.withLock { $0 = (response, now) }
     }
 }
 
@@ -109,7 +135,8 @@ public enum KeyCommand: Codable, Sendable {
     }
 
     /// - Throws: a ``StripeError`` with a sentence for whoever typed the command.
-    public func run(in db: Connection, _ world: World) throws -> [Shown] {
+    /// - Parameter allowsLive: whether keys of live mode may be made: not without a ring that the operator chose.
+    public func run(allowsLive: Bool, in db: Connection, _ world: World) throws -> [Shown] {
         let merchant = try Merchant.platform(in: db, world)
         switch self {
         case .list:
@@ -117,6 +144,12 @@ public enum KeyCommand: Codable, Sendable {
         case .create(let kind, let live, let name, let permissions):
             guard let kind = APIKey.Kind(rawValue: kind) else {
                 throw StripeError.badEnum("kind", allowed: APIKey.Kind.allCases.map(\.rawValue))
+            }
+            guard allowsLive || !live else {
+                throw StripeError(
+                    message: "Live mode needs a key ring of its own: start the server with --key-file "
+                        + "(LINKSPAN_KEY_FILE) first."
+                )
             }
             let known = APIKey.Permission.all
             let granted = try permissions.map { name in

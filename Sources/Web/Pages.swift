@@ -6,7 +6,6 @@ internal import Database
 internal import FoundationEssentials
 internal import HTTPTypes
 internal import Hummingbird
-internal import Logging
 internal import Mustache
 internal import NIOCore
 internal import Vault
@@ -86,12 +85,12 @@ struct Pages: Sendable {
         let requestID = service.world.id(.request)
         do {
             try Self.requireSameOrigin(request)
-            let body = try await request.body.collect(upTo: Front.maximumBody)
+            let body = try await Endpoint.body(of: request)
             let (service, scope) = (service, demo.scope)
             let answer = try await service.database.write { db in
                 let customer = try demoCustomer(scope, requestID, db)
                 let holder = Array("&account_holder[type]=customer&account_holder[customer]=\(customer)".utf8)
-                let form = try Form.decode(Array(body.readableBytesView) + holder)
+                let form = try Form.decode(body + holder)
                 let parameters = try Parameters(form, allowing: Session.names(.standard))
                 let (session, secret) = try Session.create(
                     Session.Request(parameters, .standard),
@@ -144,7 +143,8 @@ struct Pages: Sendable {
         }
     }
 
-    private static let demoEmail = "jenny.rosen@example.com"
+    /// An address that no customer of the merchant's can have.
+    private static let demoEmail = "demo@linkspan.invalid"
 
     private func demoCustomer(_ scope: Scope, _ requestID: String, _ db: Connection) throws -> String {
         if let known = try Customer.find(email: Self.demoEmail, in: scope, db) { return known.id }
@@ -163,11 +163,8 @@ struct Pages: Sendable {
     }
 
     private func failure(_ error: any Error, _ requestID: String, _ request: Request) -> Response {
-        if let error = error as? StripeError {
-            return Endpoint.response(to: error, requestID: requestID, head: request.headers)
-        }
-        service.logger.error("the demo failed", metadata: ["request_id": "\(requestID)", "error": "\(error)"])
-        return Endpoint.response(to: .internalFault, requestID: requestID, head: request.headers)
+        let known = service.explain(error, requestID, "demo")
+        return Endpoint.response(to: known, requestID: requestID, head: request.headers)
     }
 
     private static func json(_ answer: Answer, _ requestID: String) -> Response {

@@ -48,7 +48,6 @@ struct Call: Sendable {
     let form: FormMap
     /// A digest of the method, the path and the parameters.
     let fingerprint: @Sendable () -> [UInt8]
-    let isWrite: Bool
     /// The id in the path, empty where there is none.
     let id: String
     /// What a client's flow token proved, nil for every other credential.
@@ -76,11 +75,11 @@ struct Call: Sendable {
 
     /// Makes one change, at most once for an idempotency key, and answers when it is on disk.
     func write(_ body: @escaping @Sendable (Connection, inout JSONWriter) throws -> Void) async throws -> Answer {
-        guard let idempotencyKey, isWrite else {
+        guard let idempotencyKey else {
             return try await service.database.write { db in try Self.answer(db, body) }
         }
         let fingerprint = fingerprint()
-        return try await service.database.write { [scope, requestID, world = service.world] db in
+        return try await service.database.write { [scope, requestID, world = service.world, ring = service.ring] db in
             try Idempotency.once(
                 key: idempotencyKey,
                 fingerprint: fingerprint,
@@ -88,6 +87,7 @@ struct Call: Sendable {
                 in: scope,
                 db,
                 world,
+                ring,
                 render: { error in Answer(status: error.status, body: error.body()) }
             ) { try Self.answer(db, body) }
         }

@@ -27,8 +27,20 @@ public struct Service: Sendable {
         public let embedOrigins: [String]
         /// The merchant page at `/demo`, with its scope and publishable key; nil where it is not served.
         public let demo: Demo?
-        /// What an operator's command line proves itself with, nil where it is not served.
-        public let adminToken: String?
+        /// The operator's command line, nil where it is not served.
+        public let admin: Admin?
+
+        public struct Admin: Sendable {
+            /// What the command line proves itself with.
+            public let token: String
+            /// Whether keys of live mode may be made.
+            public let allowsLive: Bool
+
+            public init(token: String, allowsLive: Bool) {
+                self.token = token
+                self.allowsLive = allowsLive
+            }
+        }
 
         public struct Demo: Sendable {
             public let scope: Scope
@@ -45,13 +57,13 @@ public struct Service: Sendable {
             sessionLifetime: Int64,
             embedOrigins: [String],
             demo: Demo?,
-            adminToken: String?
+            admin: Admin?
         ) {
             self.publicURL = publicURL
             self.sessionLifetime = sessionLifetime
             self.embedOrigins = embedOrigins
             self.demo = demo
-            self.adminToken = adminToken
+            self.admin = admin
         }
     }
 

@@ -48,6 +48,10 @@ enum SignIns {
         var answers: [String: String] = [:]
         for (name, value) in try call.lenient.pairs("response") ?? [] { answers[name] = value }
         let (signIn, institution, connector, attempt) = try await standing(call)
+        // The answer to an earlier try may have been lost on its way.
+        if signIn.status == .authorized || signIn.status == .selected {
+            return Call.answer { signIn.write(to: &$0, institution) }
+        }
         guard signIn.status == .prompting, let note = try signIn.note(service.ring) else { throw ended }
         let step: Step
         do {
@@ -57,13 +61,13 @@ enum SignIns {
         } catch {
             _ = try await service.database.write { db in
                 var current = try SignIn.find(signIn.id, of: call.consentedSession(db), db)
-                if current.status == .prompting { try current.end(as: .failed, db) }
+                if current.isAtSameStep(as: signIn) { try current.end(as: .failed, db) }
             }
             throw error
         }
         return try await call.write { db, json in
             var current = try SignIn.find(signIn.id, of: call.consentedSession(db), db)
-            if current.status == .prompting { try current.advance(step.progress, db, service.ring) }
+            if current.isAtSameStep(as: signIn) { try current.advance(step.progress, db, service.ring) }
             current.write(to: &json, institution)
         }
     }
@@ -138,18 +142,10 @@ enum SignIns {
             let session = try call.consentedSession(db)
             var signIn = try SignIn.find(offered.signIn, of: session, db)
             guard let credential = try signIn.credential(service.ring) else { throw ended }
-            let linked: [Account]
+            let linked: [String: String]
             if signIn.status == .selected {
-                linked = try picked.compactMap { details in
-                    try Account.find(
-                        details.institutionAccount,
-                        at: offered.institution.id,
-                        of: session.holder.id,
-                        session.scope,
-                        db
-                    )
-                }
-                guard linked.count == picked.count else {
+                linked = try Account.linked(in: session, at: offered.institution.id, db)
+                guard picked.allSatisfy({ linked[$0.institutionAccount] != nil }) else {
                     throw StripeError(
                         param: "selected_accounts",
                         message: "Other accounts were chosen in this sign-in already."
@@ -170,7 +166,7 @@ enum SignIns {
             }
             json.object { json in
                 json.field("object", "list")
-                writeAccounts(zip(picked, linked).map { ($0, nil, $1.id) }, offered, to: &json)
+                writeAccounts(picked.map { ($0, nil, linked[$0.institutionAccount]) }, offered, to: &json)
                 json.field("has_more", false)
                 json.field("next_pane", "success")
                 json.field("url", "/v1/connections/auth_sessions/selected_accounts")

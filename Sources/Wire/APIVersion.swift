@@ -43,7 +43,9 @@ public struct APIVersion: Sendable, Hashable, Comparable {
 
     private static func isDay(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
-        return bytes.count == 10
+        let parts = text.split(separator: "-").map { Int($0) ?? 0 }
+        return bytes.count == 10 && parts.count == 3 && (1...12).contains(parts[1]) && (1...31).contains(parts[2])
+            && parts[0] < 2100
             && bytes.enumerated().allSatisfy { index, byte in
                 index == 4 || index == 7 ? byte == UInt8(ascii: "-") : byte >= 48 && byte <= 57
             }

@@ -75,7 +75,7 @@ public struct Parameters: Sendable {
         guard let node = map[name] else { return nil }
         guard case .value(let value) = node else { throw .badString(path(name)) }
         guard !value.isEmpty else { throw .empty(path(name)) }
-        guard value.count <= maximum else { throw .tooLong(path(name), value, maximum: maximum) }
+        guard value.unicodeScalars.count <= maximum else { throw .tooLong(path(name), value, maximum: maximum) }
         return value
     }
 
@@ -167,7 +167,7 @@ public struct Parameters: Sendable {
             let path = "\(path(name))[\(index)]"
             guard case .value(let value) = element else { throw .badString(path) }
             guard !value.isEmpty else { throw .empty(path) }
-            guard value.count <= 5000 else { throw .tooLong(path, value, maximum: 5000) }
+            guard value.unicodeScalars.count <= 5000 else { throw .tooLong(path, value, maximum: 5000) }
             values.append((path, value))
         }
         return values

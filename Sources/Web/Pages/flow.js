@@ -903,13 +903,14 @@ function room() {
 function showAccounts(accounts) {
   const single = flow.manifest.single_account || room() === 1;
   const able = accounts.filter((account) => account.allow_selection !== false);
+  const rest = accounts.filter((account) => account.allow_selection === false);
   const connect = button('', 'accounts-connect', (control) => act(() => connectAccounts(form), control));
   const form = el('form', { id: 'accounts', class: 'form' });
   const limited = !single && able.length > room();
   form.append(el('fieldset', {},
     el('legend', { class: 'sr-only' }, single ? 'Accounts, choose one' : 'Accounts, choose one or more'),
     !single && able.length > 1 && !limited && selectAllRow(form, able.length),
-    el('div', { class: 'rows' }, accounts.map((account) => accountRow(account, single, able.length === 1)))));
+    el('div', { class: 'rows' }, [...able, ...rest].map((account) => accountRow(account, single, able.length === 1)))));
   const refresh = () => updateConnect(form, connect, limited);
   form.addEventListener('change', refresh);
   form.addEventListener('submit', (event) => { event.preventDefault(); connect.click(); });
@@ -1075,7 +1076,7 @@ function routingProblem(value) {
 }
 
 function accountProblem(value) {
-  return /^\d{1,17}$/.test(value) ? '' : 'An account number has 1 to 17 digits.';
+  return /^\d{4,17}$/.test(value) ? '' : 'An account number has 4 to 17 digits.';
 }
 
 function confirmationProblem(value) {
@@ -1208,7 +1209,7 @@ function startInFrame() {
     flow.port = ports[0];
     flow.port.onmessage = (message) => message.data?.type === 'close_requested' && requestClose();
     flow.credential = { key: data.key, clientSecret: data.clientSecret, account: data.account };
-    applyAppearance(data.appearance);
+    applyAppearance(data.appearance ?? {});
     tell({ type: 'loaded' });
     act(synchronize);
   });
@@ -1217,7 +1218,7 @@ function startInFrame() {
 }
 
 /** A merchant may bring its own accent and corners; a value that is not what it should be is left out. */
-function applyAppearance(appearance = {}) {
+function applyAppearance(appearance) {
   const rules = [['accent', '--accent', 'color'], ['onAccent', '--on-accent', 'color'],
     ['radius', '--radius', 'border-radius']];
   for (const [name, variable, property] of rules) {
