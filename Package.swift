@@ -16,7 +16,6 @@ let package = Package(
     products: [.executable(name: "linkspan", targets: ["Server"])],
     dependencies: [
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
-        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
@@ -28,10 +27,11 @@ let package = Package(
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     ],
     targets: [
+        .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(
             name: "Database",
             dependencies: [
-                .product(name: "GRDB", package: "GRDB.swift"),
+                "CSQLite",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings
@@ -86,7 +86,21 @@ let package = Package(
             ],
             swiftSettings: settings
         ),
+        .testTarget(
+            name: "ConnectionsTests",
+            dependencies: [
+                "Connections", "Database", "Vault", "Wire", .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
+        .testTarget(
+            name: "DatabaseTests",
+            dependencies: ["Database", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: settings
+        ),
         .testTarget(name: "InstitutionsTests", dependencies: ["Institutions"], swiftSettings: settings),
         .testTarget(name: "TidyTests", swiftSettings: settings),
+        .testTarget(name: "VaultTests", dependencies: ["Vault"], swiftSettings: settings),
+        .testTarget(name: "WireTests", dependencies: ["Connections", "Wire"], swiftSettings: settings),
     ]
 )

@@ -164,7 +164,7 @@ public struct APIKey: Sendable {
         APIKey(
             id: try row.text(0),
             scope: Scope(merchant: try row.text(1), livemode: try row.bool(2)),
-            kind: try Kind(rawValue: row.text(3)) ?? .publishable,
+            kind: try row.choice(3, of: Kind.self),
             created: try row.int(4),
             name: try row.text(5),
             masked: try row.text(6),

@@ -187,7 +187,7 @@ public struct Account: Sendable {
     ) throws {
         guard !picked.isEmpty else { throw StripeError.missing("selected_accounts") }
         let known = try linked(in: session, at: institution, db)
-        let added = picked.count { known[$0.institutionAccount] == nil }
+        let added = Set(picked.map(\.institutionAccount)).count { known[$0] == nil }
         let total = try count(of: session.id, in: session.scope, db) + Int64(added)
         if let limit = session.configuration.accountLimit, total > limit {
             throw StripeError(
@@ -214,11 +214,13 @@ public struct Account: Sendable {
         _ world: World
     ) throws {
         let wasActive = status == .active
+        let former = self.authorization
         self.details = details
         self.authorization = authorization.id
         self.permissions = permissions
         status = .active
         try save(db)
+        try Authorization.forget(former, in: scope, db)
         if !wasActive { try record(.accountReactivated, by: cause, db, world) }
     }
 
@@ -239,6 +241,7 @@ public struct Account: Sendable {
         }
         account.status = .disconnected
         try account.save(db)
+        try Authorization.forget(account.authorization, in: scope, db)
         try account.record(.accountDisconnected, by: cause, db, world)
         return account
     }
@@ -258,18 +261,17 @@ public struct Account: Sendable {
     }
 
     private func record(_ kind: Event.Kind, by cause: Cause, _ db: Connection, _ world: World) throws {
-        var json = JSONWriter()
-        try write(to: &json, db)
-        try Event.record(kind, object: json.bytes, by: cause, in: scope, db, world)
+        try Event.record(kind, object: rendering(db), by: cause, in: scope, db, world)
     }
 
     // MARK: Statements
 
-    private static let columns: SQL = """
+    private static let selected: SQL = """
         SELECT id, created, holder_type, holder, authorization_id, institution, institution_name, institution_account,
             category, subcategory, display_name, last4, supports_payments, numbers, permissions, status,
-            expected_deactivation, closes_after_linking FROM account
+            expected_deactivation, closes_after_linking
         """
+    private static let columns: SQL = "\(selected) FROM account"
 
     public static func find(
         _ id: String,
@@ -348,13 +350,18 @@ public struct Account: Sendable {
 
     /// The accounts of a Session that meet a condition.
     private static func of(_ session: Session, and condition: SQL, _ db: Connection) throws -> [Account] {
-        let mine: SQL = "merchant = \(session.scope.merchant) AND livemode = \(session.scope.livemode)"
-        return try db.all(
-            """
-            \(columns) WHERE \(mine) AND \(condition)
-            AND id IN (SELECT account FROM session_account WHERE \(mine) AND session = \(session.id))
-            """
-        ) { try Account($0, session.scope) }
+        try db.all("\(selected) \(of(session.id, session.scope)) AND \(condition)") { try Account($0, session.scope) }
+    }
+
+    /// Where the accounts of a Session are selected from, beginning from what it linked: SQLite takes a CROSS JOIN in
+    /// the order written, where it would otherwise walk over all accounts of the merchant.
+    private static func of(_ session: String, _ scope: Scope) -> SQL {
+        """
+        FROM (
+            SELECT merchant AS m, livemode AS l, account AS a FROM session_account
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND session = \(session)
+        ) AS linked CROSS JOIN account WHERE merchant = m AND livemode = l AND id = a
+        """
     }
 
     /// How many accounts a Session has linked.
@@ -373,7 +380,7 @@ public struct Account: Sendable {
             scope: scope,
             created: try row.int(1),
             holder: AccountHolder(
-                kind: AccountHolder.Kind(rawValue: try row.text(2)) ?? .customer,
+                kind: try row.choice(2, of: AccountHolder.Kind.self),
                 id: try row.text(3)
             ),
             authorization: try row.text(4),
@@ -391,7 +398,7 @@ public struct Account: Sendable {
                 closesAfterLinking: try row.bool(17)
             ),
             permissions: Joined.values(try row.text(14)),
-            status: Status(rawValue: try row.text(15)) ?? .inactive
+            status: try row.choice(15, of: Status.self)
         )
     }
 
@@ -424,12 +431,12 @@ public struct Account: Sendable {
             """
             INSERT INTO account (merchant, livemode, id, created, holder_type, holder, authorization_id, institution,
                 institution_name, institution_account, category, subcategory, display_name, last4, supports_payments,
-                numbers, permissions, status, expected_deactivation, closes_after_linking)
+                numbers, permissions, status, expected_deactivation, closes_after_linking, rendering)
             VALUES (\(scope.merchant), \(scope.livemode), \(id), \(created), \(holder.kind.rawValue), \(holder.id),
                 \(authorization), \(institutionID), \(institutionName), \(details.institutionAccount),
                 \(details.category), \(details.subcategory), \(details.displayName), \(details.last4),
                 \(details.supportsPayments), \(details.numbers), \(Joined.text(permissions)), \(status.rawValue),
-                \(details.expectedDeactivation), \(details.closesAfterLinking))
+                \(details.expectedDeactivation), \(details.closesAfterLinking), \(try rendering(db)))
             """
         )
     }
@@ -442,7 +449,7 @@ public struct Account: Sendable {
                 supports_payments = \(details.supportsPayments), numbers = \(details.numbers),
                 permissions = \(Joined.text(permissions)), status = \(status.rawValue),
                 expected_deactivation = \(details.expectedDeactivation),
-                closes_after_linking = \(details.closesAfterLinking)
+                closes_after_linking = \(details.closesAfterLinking), rendering = \(try rendering(db))
             WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
             """
         )
@@ -468,7 +475,7 @@ public struct Account: Sendable {
 
     public struct Query: Sendable {
         public static let names: [String: Parameters.Names] = PageRequest.names.merging(
-            ["account_holder": ["account": .leaf, "customer": .leaf, "customer_account": .leaf], "session": .leaf],
+            ["account_holder": ["account": .leaf, "customer": .leaf], "session": .leaf],
             uniquingKeysWith: { first, _ in first }
         )
 
@@ -514,31 +521,40 @@ public struct Account: Sendable {
         }
     }
 
+    /// A page of accounts, each as its JSON.
     static func page(
         _ request: PageRequest,
         _ filter: Filter,
+        expanding expansion: Expansion,
         in scope: Scope,
         _ db: Connection
-    ) throws -> Page<Account> {
-        let mine: SQL = "WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)"
+    ) throws -> Page<[UInt8]> {
+        let mine: SQL = "merchant = \(scope.merchant) AND livemode = \(scope.livemode)"
+        let columns: SQL = expansion.isEmpty ? "SELECT rendering" : selected
         let select: SQL =
             switch filter {
-            case .all: "\(columns) \(mine)"
-            case .holder(let holder): "\(columns) \(mine) AND holder = \(holder.id)"
-            case .session(let session):
-                """
-                \(columns) \(mine)
-                AND id IN (SELECT account FROM session_account \(mine) AND session = \(session))
-                """
+            case .all: "\(columns) FROM account WHERE \(mine)"
+            case .holder(let holder): "\(columns) FROM account WHERE \(mine) AND holder = \(holder.id)"
+            case .session(let session): "\(columns) \(of(session, scope))"
             }
-        return try Page(
-            request,
-            of: "financial_connections.account",
-            in: scope,
-            db,
-            select: select,
-            moment: { id in try db.first("SELECT created FROM account \(mine) AND id = \(id)") { try $0.int(0) } },
-            read: { try Account($0, scope) }
+        func page<Element>(_ read: (Row) throws -> Element) throws -> Page<Element> {
+            try Page(
+                request,
+                of: "financial_connections.account",
+                in: scope,
+                db,
+                select: select,
+                moment: { id in
+                    try db.first("SELECT created FROM account WHERE \(mine) AND id = \(id)") { try $0.int(0) }
+                },
+                read: read
+            )
+        }
+        if expansion.isEmpty { return try page { try $0.bytes(0) } }
+        let accounts = try page { try Account($0, scope) }
+        return Page(
+            elements: try accounts.elements.map { try $0.rendering(expanding: expansion, db) },
+            hasMore: accounts.hasMore
         )
     }
 
@@ -556,12 +572,9 @@ public struct Account: Sendable {
             _ = try Customer.find(holder.id, at: .parameter("account_holder[customer]"), in: scope, db)
         case .session(let id): _ = try Session.find(id, at: .parameter("session"), in: scope, db)
         }
-        let page = try page(query.page, query.filter, in: scope, db)
-        let inner = expansion["data"] ?? .none
-        try json.object { json in
-            try json.list(page.elements, hasMore: page.hasMore, url: query.url) { account, json in
-                try account.write(to: &json, expanding: inner, db)
-            }
+        let page = try page(query.page, query.filter, expanding: expansion["data"] ?? .none, in: scope, db)
+        json.object { json in
+            json.list(page.elements, hasMore: page.hasMore, url: query.url) { account, json in json.rendered(account) }
         }
     }
 
@@ -570,7 +583,8 @@ public struct Account: Sendable {
     public static let shape = Expansion.Shape.object([
         "id": .leaf, "object": .leaf, "account_holder": AccountHolder.shape, "account_numbers": .leaf, "balance": .leaf,
         "balance_refresh": .leaf, "category": .leaf, "created": .leaf, "display_name": .leaf, "institution_name": .leaf,
-        "last4": .leaf, "livemode": .leaf, "ownership": .reference { .object([:]) }, "ownership_refresh": .leaf,
+        "last4": .leaf, "livemode": .leaf,
+        "ownership": .reference(resource: "financial_connections_account") { .object([:]) }, "ownership_refresh": .leaf,
         "permissions": .leaf, "status": .leaf, "status_details": .leaf, "subcategory": .leaf, "subscriptions": .leaf,
         "supported_payment_method_types": .leaf, "transaction_refresh": .leaf,
     ])
@@ -580,13 +594,41 @@ public struct Account: Sendable {
         "object": .leaf, "data": shape, "has_more": .leaf, "url": .leaf,
     ])
 
+    /// Writes the account of an id: the rendering that is stored with it, as long as nothing is expanded.
+    /// - Throws: `resource_missing`.
+    public static func write(
+        _ id: String,
+        at place: StripeError.Place,
+        expanding expansion: Expansion,
+        in scope: Scope,
+        _ db: Connection,
+        to json: inout JSONWriter
+    ) throws {
+        if expansion.isEmpty {
+            let stored = try db.first(
+                """
+                SELECT rendering FROM account
+                WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
+                """
+            ) { try $0.bytes(0) }
+            if let stored { return json.rendered(stored) }
+        }
+        try find(id, at: place, in: scope, db).write(to: &json, expanding: expansion, db)
+    }
+
+    private func rendering(expanding expansion: Expansion = .none, _ db: Connection) throws -> [UInt8] {
+        var json = JSONWriter()
+        try write(to: &json, expanding: expansion, db)
+        return json.bytes
+    }
+
     public func write(to json: inout JSONWriter, expanding expansion: Expansion = .none, _ db: Connection) throws {
         try json.object { json in
             json.field("id", id)
             json.field("object", "financial_connections.account")
             try holder.write("account_holder", to: &json, expanding: expansion["account_holder"], in: scope, db)
             if let numbers = details.numbers, permissions.contains("payment_method") {
-                json.field("account_numbers", rendered: numbers.utf8)
+                json.field("account_numbers", rendered: Array(numbers.utf8))
             } else {
                 json.nullField("account_numbers")
             }

@@ -50,17 +50,15 @@ public struct AccountHolder: Sendable, Equatable {
                 )
             }
         case .customer:
-            let place = StripeError.Place.parameter("account_holder[customer]")
-            guard try !Customer.find(id, at: place, in: scope, db).deleted else {
-                throw Customer.noSuch(id, at: place, scope)
-            }
+            try Customer.requireLiving(id, at: .parameter("account_holder[customer]"), in: scope, db)
         }
     }
 
     // MARK: JSON
 
     static let shape = Expansion.Shape.object([
-        "account": .reference { Merchant.shape }, "customer": .reference { Customer.shape }, "type": .leaf,
+        "account": .reference(resource: "account") { Merchant.shape },
+        "customer": .reference(resource: "customer") { Customer.shape }, "type": .leaf,
     ])
 
     func write(

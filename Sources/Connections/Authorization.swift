@@ -27,4 +27,15 @@ struct Authorization: Sendable {
         )
         return Authorization(id: id)
     }
+
+    /// Deletes an authorization, with its credential, that no account hangs on any longer.
+    static func forget(_ id: String, in scope: Scope, _ db: Connection) throws {
+        let mine: SQL = "merchant = \(scope.merchant) AND livemode = \(scope.livemode)"
+        try db.execute(
+            """
+            DELETE FROM authorization_at_institution WHERE \(mine) AND id = \(id) AND NOT EXISTS (
+                SELECT 1 FROM account WHERE \(mine) AND authorization_id = \(id) AND status <> 'disconnected')
+            """
+        )
+    }
 }

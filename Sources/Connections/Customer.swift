@@ -6,7 +6,7 @@ internal import FoundationEssentials
 public import Wire
 
 public struct Customer: Sendable {
-    public internal(set) var id: String
+    public let id: String
     let scope: Scope
     let created: Int64
     var deleted = false
@@ -231,6 +231,35 @@ public struct Customer: Sendable {
             "\(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)"
         ) { try Customer($0, scope) }
         if let customer { return customer }
+        throw try missing(id, at: place, in: scope, db)
+    }
+
+    /// - Throws: `resource_missing` for a customer that there is not, or no longer.
+    static func requireLiving(
+        _ id: String,
+        at place: StripeError.Place,
+        in scope: Scope,
+        _ db: Connection
+    ) throws {
+        let isDeleted = try db.first(
+            """
+            SELECT deleted FROM customer
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
+            """
+        ) { try $0.bool(0) }
+        switch isDeleted {
+        case false: return
+        case true: throw noSuch(id, at: place, scope)
+        case nil: throw try missing(id, at: place, in: scope, db)
+        }
+    }
+
+    private static func missing(
+        _ id: String,
+        at place: StripeError.Place,
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> StripeError {
         let other = scope.otherMode
         let exists =
             try db.first(
@@ -239,7 +268,7 @@ public struct Customer: Sendable {
                 WHERE merchant = \(other.merchant) AND livemode = \(other.livemode) AND id = \(id)
                 """
             ) { try $0.int(0) } != nil
-        throw noSuch(id, at: place, scope, otherMode: exists)
+        return noSuch(id, at: place, scope, otherMode: exists)
     }
 
     /// The newest customer of an e-mail address, deleted ones left out.

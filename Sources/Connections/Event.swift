@@ -118,7 +118,8 @@ public struct Event: Sendable {
             created = try parameters.moments("created")
             deliverySuccess = try parameters.boolean("delivery_success")
             type = try parameters.string("type", maximum: 100)
-            types = try parameters.strings("types", maximumCount: Self.maximumTypes)?.map(\.value)
+            let listed = try parameters.strings("types", maximumCount: Self.maximumTypes)?.map(\.value)
+            types = listed?.isEmpty == true ? nil : listed
             page = try PageRequest(parameters)
             if type != nil && types != nil {
                 throw StripeError(message: "You may only specify one of these parameters: type, types.")

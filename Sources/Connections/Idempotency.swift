@@ -27,40 +27,60 @@ public enum Idempotency {
     /// How long a key is kept at least.
     public static let lifetime: Int64 = 24 * 3600
 
+    /// Does the work, unless the key was used before.
     /// - Parameters:
     ///   - fingerprint: a digest of the method, the path and the parameters.
     ///   - render: how an error that the work throws is answered.
+    /// - work: all that the request does, in one transaction with the key's row; where it throws, nothing of it stays.
     public static func once(
         key: String,
         fingerprint: [UInt8],
         request: String,
         in scope: Scope,
-        _ db: Connection,
+        _ database: Database,
         _ world: World,
         _ ring: KeyRing,
-        render: (StripeError) -> Answer,
-        _ work: () throws -> Answer
-    ) throws -> Answer {
-        let now = world.now()
-        if let answer = try replay(key, fingerprint, in: scope, db, ring, since: now - lifetime) { return answer }
-        let answer: Answer
-        do {
-            answer = try db.savepoint(work)
-        } catch let error as StripeError where error.status < 500 {
-            answer = render(error)
+        render: @Sendable (StripeError) -> Answer,
+        _ work: @escaping @Sendable (Connection) throws -> Answer
+    ) async throws -> Answer {
+        let attempt: @Sendable (@escaping @Sendable (Connection) throws -> Answer) async throws -> Answer = { work in
+            try await database.write { db in
+                if let answer = try replay(key, fingerprint, in: scope, db, world, ring) { return answer }
+                let answer = try work(db)
+                try store(answer, key, fingerprint, request, in: scope, db, world, ring)
+                return answer
+            }
         }
+        do {
+            return try await attempt(work)
+        } catch let error as StripeError where error.status < 500 && error.type != .idempotencyError {
+            // Found by the work and so an answer too; if the key was used in the meantime, that answer counts.
+            let answer = render(error)
+            return try await attempt { _ in answer }
+        }
+    }
+
+    private static func store(
+        _ answer: Answer,
+        _ key: String,
+        _ fingerprint: [UInt8],
+        _ request: String,
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World,
+        _ ring: KeyRing
+    ) throws {
         let sealed = try ring.seal(answer.body, for: .idempotentAnswer, owner: key)
         try db.execute(
             """
             INSERT INTO idempotency (merchant, livemode, key, created, fingerprint, request, status, body)
-            VALUES (\(scope.merchant), \(scope.livemode), \(key), \(now), \(fingerprint), \(request), \(answer.status),
-                \(sealed))
+            VALUES (\(scope.merchant), \(scope.livemode), \(key), \(world.now()), \(fingerprint), \(request),
+                \(answer.status), \(sealed))
             ON CONFLICT (merchant, livemode, key) DO UPDATE SET created = excluded.created,
                 fingerprint = excluded.fingerprint, request = excluded.request, status = excluded.status,
                 body = excluded.body
             """
         )
-        return answer
     }
 
     private static func replay(
@@ -68,13 +88,14 @@ public enum Idempotency {
         _ fingerprint: [UInt8],
         in scope: Scope,
         _ db: Connection,
-        _ ring: KeyRing,
-        since oldest: Int64
+        _ world: World,
+        _ ring: KeyRing
     ) throws -> Answer? {
         let known = try db.first(
             """
             SELECT fingerprint, status, body, request FROM idempotency
-            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND key = \(key) AND created > \(oldest)
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND key = \(key) 
+            AND created > \(world.now() - lifetime)
             """
         ) { row in
             (try row.bytes(0), Int(try row.int(1)), try row.bytes(2), try row.text(3))

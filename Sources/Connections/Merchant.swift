@@ -15,26 +15,17 @@ public struct Merchant: Sendable {
     /// The one merchant of this installation, made at the first start.
     /// - Parameter name: a new name for it, or nil to leave it as it is.
     public static func platform(named name: String? = nil, in db: Connection, _ world: World) throws -> Merchant {
-        let known = try db.first("SELECT id, created, name, country FROM merchant ORDER BY created LIMIT 1", read)
-        guard let known else {
-            let merchant = Merchant(
-                id: world.id(.merchant),
-                created: world.now(),
-                name: name ?? "Demo Merchant",
-                country: "US"
-            )
-            try db.execute(
-                """
-                INSERT INTO merchant (id, created, name, country)
-                VALUES (\(merchant.id), \(merchant.created), \(merchant.name), \(merchant.country))
-                """
-            )
-            return merchant
-        }
-        if let name, name != known.name {
-            try db.execute("UPDATE merchant SET name = \(name) WHERE id = \(known.id)")
-        }
-        return known
+        // Several servers may start on an empty database at once; one of them makes it.
+        try db.execute(
+            """
+            INSERT INTO merchant (id, created, name, country, platform)
+            VALUES (\(world.id(.merchant)), \(world.now()), \(name ?? "Demo Merchant"), \("US"), 1)
+            ON CONFLICT (platform) DO UPDATE SET name = COALESCE(\(name), merchant.name)
+            """
+        )
+        let merchant = try db.first("SELECT id, created, name, country FROM merchant WHERE platform = 1", read)
+        guard let merchant else { throw StripeError.internalFault }
+        return merchant
     }
 
     public static func find(_ id: String, in db: Connection) throws -> Merchant? {

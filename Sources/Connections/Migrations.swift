@@ -1,8 +1,8 @@
 /// The schema, as the append-only list of its steps: a step that was released never changes. The only place with DDL.
 ///
-/// Every row begins with the merchant and the mode, and so does every key that is not a digest: they are the key by
-/// which rows can be spread over machines. Times are seconds since the Unix epoch, booleans 0 or 1, lists texts with
-/// commas, and what is JSON here is JSON on the wire.
+/// Every row begins with the merchant and the mode, and so does every key but those by which a key is found and rows
+/// are forgotten by their age: they are the key by which rows can be spread over machines. Times are seconds since the
+/// Unix epoch, booleans 0 or 1, lists texts with commas, and what is JSON here is JSON on the wire.
 
 public import Database
 
@@ -15,7 +15,8 @@ public enum Migrations {
             id {key} PRIMARY KEY,
             created {int} NOT NULL,
             name TEXT NOT NULL,
-            country TEXT NOT NULL
+            country TEXT NOT NULL,
+            platform {int} NOT NULL UNIQUE
         ) {strict}
         """,
         "CREATE TABLE ring_check (id {int} PRIMARY KEY, sealed {bytes} NOT NULL) {strict}",
@@ -69,7 +70,7 @@ public enum Migrations {
             metadata TEXT NOT NULL,
             invoice_prefix TEXT NOT NULL,
             PRIMARY KEY (merchant, livemode, id)
-        ) {strict}
+        ) {clustered}
         """,
         "CREATE INDEX customer_by_age ON customer (merchant, livemode, created, id) WHERE deleted = 0",
         "CREATE INDEX customer_by_email ON customer (merchant, livemode, email, created, id) WHERE deleted = 0",
@@ -96,9 +97,9 @@ public enum Migrations {
             cancel_reason TEXT,
             consent_at {int},
             PRIMARY KEY (merchant, livemode, id)
-        ) {strict}
+        ) {clustered}
         """,
-        "CREATE UNIQUE INDEX session_by_secret ON session (client_secret_digest)",
+        "CREATE UNIQUE INDEX session_by_secret ON session (merchant, livemode, client_secret_digest)",
         """
         CREATE TABLE authorization_at_institution (
             merchant {key} NOT NULL,
@@ -109,7 +110,7 @@ public enum Migrations {
             institution TEXT NOT NULL,
             credential {bytes} NOT NULL,
             PRIMARY KEY (merchant, livemode, id)
-        ) {strict}
+        ) {clustered}
         """,
         """
         CREATE TABLE account (
@@ -133,9 +134,11 @@ public enum Migrations {
             status TEXT NOT NULL CHECK (status IN ('active', 'inactive', 'disconnected')),
             expected_deactivation {int},
             closes_after_linking {int} NOT NULL,
+            rendering {bytes} NOT NULL,
             PRIMARY KEY (merchant, livemode, id)
-        ) {strict}
+        ) {clustered}
         """,
+        "CREATE INDEX account_by_authorization ON account (merchant, livemode, authorization_id)",
         "CREATE INDEX account_by_age ON account (merchant, livemode, created, id)",
         "CREATE INDEX account_by_holder ON account (merchant, livemode, holder, created, id)",
         """
@@ -149,7 +152,7 @@ public enum Migrations {
             session {key} NOT NULL,
             account {key} NOT NULL,
             PRIMARY KEY (merchant, livemode, session, account)
-        ) {strict}
+        ) {clustered}
         """,
         """
         CREATE TABLE bank_account_token (
@@ -163,7 +166,7 @@ public enum Migrations {
             routing_number TEXT NOT NULL,
             fingerprint TEXT NOT NULL,
             PRIMARY KEY (merchant, livemode, session)
-        ) {strict}
+        ) {clustered}
         """,
         """
         CREATE TABLE auth_session (
@@ -178,8 +181,9 @@ public enum Migrations {
             note {bytes},
             credential {bytes},
             PRIMARY KEY (merchant, livemode, id)
-        ) {strict}
+        ) {clustered}
         """,
+        "CREATE INDEX auth_session_by_session ON auth_session (merchant, livemode, session)",
         "CREATE INDEX auth_session_by_age ON auth_session (created)",
         """
         CREATE TABLE event (
@@ -194,7 +198,7 @@ public enum Migrations {
             object {bytes} NOT NULL,
             previous_attributes {bytes},
             PRIMARY KEY (merchant, livemode, id)
-        ) {strict}
+        ) {clustered}
         """,
         "CREATE INDEX event_by_age ON event (merchant, livemode, created, id)",
         "CREATE INDEX event_for_pruning ON event (created)",

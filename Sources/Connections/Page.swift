@@ -43,6 +43,11 @@ struct Page<Element> {
     let elements: [Element]
     let hasMore: Bool
 
+    init(elements: [Element], hasMore: Bool) {
+        self.elements = elements
+        self.hasMore = hasMore
+    }
+
     /// - Parameters:
     ///   - select: a query up to and with its conditions, over a table that has `created` and `id`, to which the keyset
     ///     condition, the order and the limit are added.

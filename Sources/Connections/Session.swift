@@ -179,7 +179,8 @@ public struct Session: Sendable {
         }
     }
 
-    private static func over(_ message: String) -> StripeError {
+    /// The error of a flow that may no longer be used.
+    public static func over(_ message: String) -> StripeError {
         StripeError(code: "session_expired", message: message).with([
             ("events_to_emit", .text(#"[{"type":"error","error":{"error_code":"session_expired"}}]"#))
         ])
@@ -205,10 +206,17 @@ public struct Session: Sendable {
         status = hasResult ? .succeeded : .cancelled
         cancelReason = hasResult ? nil : reason ?? "other"
         try save(db)
+        try SignIn.endAll(of: self, db)
         if hasAccounts { try Account.closeAfterLinking(self, by: cause, db, world) }
     }
 
     // MARK: Which accounts
+
+    /// Why an institution of these countries may not be linked in this Session; nil where it may.
+    public func refusal(ofCountries countries: [String]) -> String? {
+        guard let country = configuration.country, !countries.contains(country) else { return nil }
+        return "this session is for institutions in \(country)."
+    }
 
     /// Why an account may not be linked in this Session, as the person reads it; nil where it may.
     public func refusal(of account: Account.Details) -> String? {
@@ -261,10 +269,13 @@ public struct Session: Sendable {
     /// - Throws: one and the same `resource_missing`, whatever was wrong with the secret.
     public static func find(clientSecret: String, in scope: Scope, _ db: Connection) throws -> Session {
         let session = try db.first(
-            "\(columns) WHERE client_secret_digest = \(Secret.digest(clientSecret))",
+            """
+            \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+            AND client_secret_digest = \(Secret.digest(clientSecret))
+            """,
             Session.init
         )
-        guard let session, session.scope == scope else {
+        guard let session else {
             throw StripeError(
                 status: 404,
                 code: "resource_missing",
@@ -279,7 +290,7 @@ public struct Session: Sendable {
         id = try row.text(0)
         created = try row.int(1)
         expires = try row.int(2)
-        holder = AccountHolder(kind: AccountHolder.Kind(rawValue: try row.text(3)) ?? .customer, id: try row.text(4))
+        holder = AccountHolder(kind: try row.choice(3, of: AccountHolder.Kind.self), id: try row.text(4))
         var configuration = Configuration()
         configuration.permissions = Joined.values(try row.text(5))
         configuration.prefetch = row.optionalText(6).map(Joined.values)
@@ -291,7 +302,7 @@ public struct Session: Sendable {
         configuration.returnURL = row.optionalText(12)
         self.configuration = configuration
         sealedSecret = try row.bytes(13)
-        status = Status(rawValue: try row.text(14)) ?? .pending
+        status = try row.choice(14, of: Status.self)
         cancelReason = row.optionalText(15)
         consentAt = row.optionalInt(16)
         scope = Scope(merchant: try row.text(17), livemode: try row.bool(18))
@@ -370,21 +381,27 @@ public struct Session: Sendable {
         }
     }
 
-    /// - Parameter secret: the client secret, where it is at hand; otherwise it is unsealed.
+    /// - Parameter newSecret: the client secret of a Session that was just made and has linked nothing yet; nil for any
+    ///   other.
     public func write(
         to json: inout JSONWriter,
         for audience: Audience,
-        secret: String? = nil,
+        newSecret: String? = nil,
         expanding expansion: Expansion = .none,
         _ db: Connection,
         _ ring: KeyRing
     ) throws {
         let secret =
-            try secret ?? String(decoding: ring.open(sealedSecret, for: .clientSecret, owner: id), as: UTF8.self)
+            try newSecret ?? String(decoding: ring.open(sealedSecret, for: .clientSecret, owner: id), as: UTF8.self)
         let request = PageRequest(limit: Self.embeddedAccounts)
-        let accounts = try Account.page(request, .session(id), in: scope, db)
+        let isNew = newSecret != nil
+        let inner = expansion["accounts"]?["data"] ?? .none
+        let accounts =
+            try isNew
+            ? Page(elements: [], hasMore: false)
+            : Account.page(request, .session(id), expanding: inner, in: scope, db)
         let count = accounts.hasMore ? try Account.count(of: id, in: scope, db) : Int64(accounts.elements.count)
-        let token = try BankAccountToken.find(of: id, in: scope, db)
+        let token = try isNew ? nil : BankAccountToken.find(of: id, in: scope, db)
         let version: APIVersion =
             switch audience {
             case .server(let version): version
@@ -394,16 +411,13 @@ public struct Session: Sendable {
             json.field("id", id)
             json.field("object", "financial_connections.session")
             try holder.write("account_holder", to: &json, expanding: expansion["account_holder"], in: scope, db)
-            let inner = expansion["accounts"]?["data"] ?? .none
-            try json.object("accounts") { json in
-                try json.list(
+            json.object("accounts") { json in
+                json.list(
                     accounts.elements,
                     hasMore: accounts.hasMore,
                     totalCount: count,
                     url: "/v1/financial_connections/accounts?session=\(id)"
-                ) { account, json in
-                    try account.write(to: &json, expanding: inner, db)
-                }
+                ) { account, json in json.rendered(account) }
             }
             if version.hasSessionConfiguration {
                 json.key("bank_account_token")
@@ -413,8 +427,7 @@ public struct Session: Sendable {
             writeConfiguration(to: &json, version)
             if case .client = audience {
                 if let first = accounts.elements.last {
-                    json.key("payment_account")
-                    try first.write(to: &json, db)
+                    json.field("payment_account", rendered: first)
                 } else if let token {
                     token.writePaymentAccount(to: &json)
                 }

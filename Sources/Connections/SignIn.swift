@@ -13,6 +13,9 @@ public struct SignIn: Sendable {
         case prompting, authorized, selected, cancelled, failed
     }
 
+    /// More than a person begins; a client that goes on is broken or hostile.
+    private static let maximumPerSession = 100
+
     public let id: String
     private let scope: Scope
     private let session: String
@@ -39,6 +42,15 @@ public struct SignIn: Sendable {
         _ world: World,
         _ ring: KeyRing
     ) throws -> SignIn {
+        let count = try db.first(
+            """
+            SELECT COUNT(*) FROM auth_session WHERE merchant = \(session.scope.merchant)
+            AND livemode = \(session.scope.livemode) AND session = \(session.id)
+            """
+        ) { try $0.int(0) }
+        guard (count ?? 0) < maximumPerSession else {
+            throw StripeError(message: "Too many sign-ins were begun in this session. Create a new one.")
+        }
         var signIn = SignIn(
             id: world.id(.authSession),
             scope: session.scope,
@@ -70,6 +82,18 @@ public struct SignIn: Sendable {
         sealedNote = nil
         sealedCredential = nil
         try save(db)
+    }
+
+    /// Ends every sign-in of a Session that is done, with what is sealed in them: one that is still under way links
+    /// nothing.
+    static func endAll(of session: Session, _ db: Connection) throws {
+        try db.execute(
+            """
+            UPDATE auth_session SET status = 'cancelled', prompt = NULL, note = NULL, credential = NULL
+            WHERE merchant = \(session.scope.merchant) AND livemode = \(session.scope.livemode)
+            AND session = \(session.id) AND status <> 'failed'
+            """
+        )
     }
 
     /// Accounts were linked with it; the credential stays, so that a repeated request is answered alike.
@@ -122,7 +146,7 @@ public struct SignIn: Sendable {
                 scope: scope,
                 session: session.id,
                 institution: try row.text(1),
-                status: Status(rawValue: try row.text(2)) ?? .failed
+                status: try row.choice(2, of: Status.self)
             )
             signIn.prompt = row.optionalText(3)
             signIn.sealedNote = row.optionalBytes(4)

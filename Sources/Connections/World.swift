@@ -6,25 +6,23 @@ public import Wire
 
 public final class World: Sendable {
     private let milliseconds: @Sendable () -> Int64
-    private let state: Mutex<State>
-
-    private struct State {
-        var random: any RandomNumberGenerator & Sendable
-        /// The moment and the count of the id made last: ids of one millisecond are counted, and time never runs back.
-        var last: Int64 = 0
-        var sequence: UInt64 = 0
-    }
+    private let random: @Sendable () -> UInt64
+    /// The moment and the count of the id made last: ids of one millisecond are counted, and time never runs back.
+    private let last = Mutex<(moment: Int64, sequence: UInt64)>((0, 0))
 
     /// How many ids one millisecond holds.
     private static let sequenceCapacity: UInt64 = 62 * 62
 
-    /// - Parameter milliseconds: the time, since the Unix epoch.
+    /// - Parameters:
+    ///   - milliseconds: the time, since the Unix epoch.
+    ///   - random: chance; secrets are made of it too.
     public init(
         milliseconds: @escaping @Sendable () -> Int64,
-        random: any RandomNumberGenerator & Sendable = SystemRandomNumberGenerator()
+        random: some RandomNumberGenerator & Sendable = SystemRandomNumberGenerator()
     ) {
         self.milliseconds = milliseconds
-        state = Mutex(State(random: random))
+        let source = Source(random)
+        self.random = { source.next() }
     }
 
     /// Seconds since the Unix epoch.
@@ -33,50 +31,46 @@ public final class World: Sendable {
     }
 
     public func id(_ kind: Identifier.Kind) -> String {
-        let moment = milliseconds()
-        return state.withLock { state in
-            if moment > state.last {
-                state.last = moment
-                state.sequence = 0
+        let now = milliseconds()
+        let (moment, sequence) = last.withLock { last in
+            if now > last.moment {
+                last = (now, 0)
             } else {
-                state.sequence += 1
-                if state.sequence == Self.sequenceCapacity {
-                    state.last += 1
-                    state.sequence = 0
-                }
+                last.sequence += 1
+                if last.sequence == Self.sequenceCapacity { last = (last.moment + 1, 0) }
             }
-            var random = state.random
-            defer { state.random = random }
-            return Self.make(kind, state.last, state.sequence, &random)
+            return last
         }
-    }
-
-    private static func make(
-        _ kind: Identifier.Kind,
-        _ moment: Int64,
-        _ sequence: UInt64,
-        _ random: inout any RandomNumberGenerator & Sendable
-    ) -> String {
-        var generator = Chance(random)
-        defer { random = generator.base }
-        return Identifier.make(kind, milliseconds: moment, sequence: sequence, using: &generator)
+        var chance = Chance(next: random)
+        return Identifier.make(kind, milliseconds: moment, sequence: sequence, using: &chance)
     }
 
     /// `prefix` and `length` letters and digits that nobody can guess.
     public func secret(_ prefix: String, length: Int) -> String {
-        state.withLock { state in
-            var generator = Chance(state.random)
-            defer { state.random = generator.base }
-            return Secret.make(prefix: prefix, length: length, using: &generator)
+        var chance = Chance(next: random)
+        return Secret.make(prefix: prefix, length: length, using: &chance)
+    }
+
+    private final class Source<Generator: RandomNumberGenerator & Sendable>: Sendable {
+        private let generator: Mutex<Generator>
+
+        init(_ generator: Generator) {
+            self.generator = Mutex(generator)
+        }
+
+        func next() -> UInt64 {
+            generator.withLock { $0.next() }
         }
     }
 
     private struct Chance: RandomNumberGenerator {
-        var base: any RandomNumberGenerator & Sendable
+        let random: @Sendable () -> UInt64
 
-        init(_ base: any RandomNumberGenerator & Sendable) { self.base = base }
+        init(next random: @escaping @Sendable () -> UInt64) {
+            self.random = random
+        }
 
-        mutating func next() -> UInt64 { base.next() }
+        mutating func next() -> UInt64 { random() }
     }
 }
 

@@ -2,36 +2,80 @@
 /// ``Database/write(_:)`` are handed. It is synchronous, so that nothing can wait for the network while a transaction
 /// is open. Every statement is prepared once per connection and kept.
 
-internal import GRDB
-
-private import struct Foundation.Data
+#if PostgreSQL
+    internal import CPostgres
+#endif
 
 public struct Connection {
-    let raw: GRDB.Database
+    private enum Engine {
+        case sqlite(SQLiteSession)
+        #if PostgreSQL
+            case postgres(PostgresSession)
+        #endif
+    }
+
+    private let engine: Engine
+
+    init(_ session: SQLiteSession) {
+        engine = .sqlite(session)
+    }
+
+    #if PostgreSQL
+        init(_ session: PostgresSession) {
+            engine = .postgres(session)
+        }
+    #endif
 
     /// The first row of a query, or nil where there is none.
     public func first<T>(_ sql: SQL, _ read: (Row) throws -> T) throws -> T? {
-        let cursor = try GRDB.Row.fetchCursor(prepare(sql), arguments: arguments(sql))
-        guard let row = try cursor.next() else { return nil }
-        return try read(Row(row: row))
+        switch engine {
+        case .sqlite(let session):
+            var first: T?
+            try session.query(sql) { statement in
+                first = try read(Row(source: .sqlite(statement)))
+                return false
+            }
+            return first
+        #if PostgreSQL
+            case .postgres(let session):
+                return try session.query(sql) { result in
+                    PQntuples(result) == 0 ? nil : try read(Row(source: .postgres(result, 0)))
+                }
+        #endif
+        }
     }
 
-    /// Every row of a query, in its order. Bound the number in the statement.
+    /// Every row of a query, in its order. Bound the number in the statement, and run no other in `read`.
     public func all<T>(_ sql: SQL, _ read: (Row) throws -> T) throws -> [T] {
-        let cursor = try GRDB.Row.fetchCursor(prepare(sql), arguments: arguments(sql))
-        var rows: [T] = []
-        while let row = try cursor.next() {
-            rows.append(try read(Row(row: row)))
+        switch engine {
+        case .sqlite(let session):
+            var rows: [T] = []
+            try session.query(sql) { statement in
+                rows.append(try read(Row(source: .sqlite(statement))))
+                return true
+            }
+            return rows
+        #if PostgreSQL
+            case .postgres(let session):
+                return try session.query(sql) { result in
+                    try (0..<PQntuples(result)).map { try read(Row(source: .postgres(result, $0))) }
+                }
+        #endif
         }
-        return rows
     }
 
     /// Runs a statement for its effect.
     /// - Returns: the number of rows that it inserted, updated or deleted.
     @discardableResult
     public func execute(_ sql: SQL) throws -> Int {
-        try prepare(sql).execute(arguments: arguments(sql))
-        return raw.changesCount
+        switch engine {
+        case .sqlite(let session):
+            return try session.execute(sql)
+        #if PostgreSQL
+            case .postgres(let session):
+                return try session.query(sql) { Int(String(cString: PQcmdTuples($0))) ?? 0 }
+        #endif
+        }
     }
 
     /// Runs `body` so that what it wrote is undone where it throws, while the transaction around it goes on.
@@ -39,32 +83,24 @@ public struct Connection {
         try execute("SAVEPOINT part")
         do {
             let value = try body()
-            try execute("RELEASE part")
+            try execute("RELEASE SAVEPOINT part")
             return value
         } catch {
-            // After a fault such as a full disk the engine has ended the transaction itself.
-            if raw.isInsideTransaction {
-                try execute("ROLLBACK TO part")
-                try execute("RELEASE part")
+            // After a fault such as a full disk or a broken session the engine has ended the transaction itself.
+            if isInTransaction {
+                try execute("ROLLBACK TO SAVEPOINT part")
+                try execute("RELEASE SAVEPOINT part")
             }
             throw error
         }
     }
 
-    private func prepare(_ sql: SQL) throws -> Statement {
-        try raw.cachedStatement(sql: SQL.render(sql.text, tokens: SQLiteDriver.tokens))
-    }
-
-    private func arguments(_ sql: SQL) -> StatementArguments {
-        StatementArguments(
-            sql.binds.map { value -> (any DatabaseValueConvertible)? in
-                switch value {
-                case .null: nil
-                case .integer(let integer): integer
-                case .text(let text): text
-                case .bytes(let bytes): Data(bytes)
-                }
-            }
-        )
+    private var isInTransaction: Bool {
+        switch engine {
+        case .sqlite(let session): session.isInTransaction
+        #if PostgreSQL
+            case .postgres(let session): session.isAlive
+        #endif
+        }
     }
 }

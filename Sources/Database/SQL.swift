@@ -10,6 +10,7 @@
 /// | `{bytes}` | `BLOB` | `BYTEA` | |
 /// | `{key}` | `TEXT` | `TEXT COLLATE "C"` | keys sort by their bytes, whatever the database's language |
 /// | `{strict}` | `STRICT` | nothing | |
+/// | `{clustered}` | `STRICT, WITHOUT ROWID` | nothing | rows lie in the tree of their key: one insert fewer |
 /// | `{skipLocked}` | nothing | `FOR UPDATE SKIP LOCKED` | SQLite has one writer |
 public struct SQL: Sendable, ExpressibleByStringInterpolation {
     public let text: String

@@ -1,27 +1,34 @@
-/// SQLite, through GRDB: many readers, one writer with group commit.
+/// SQLite: many readers, one writer with group commit.
 ///
-/// Writes that arrive while another is being committed are put into one transaction, each under a savepoint of its
-/// own, and share one `fsync`; each caller is answered after the commit, so durability costs a loaded server little and
-/// a lone request no wait. `synchronous` is FULL: GRDB's pool sets NORMAL when it opens, under which a power cut can
-/// undo commits that were acknowledged, so it is set again afterwards and asserted.
+/// Writes that arrive while another is being committed are put into one transaction, each under a savepoint of its own,
+/// and share one `fsync`; each caller is answered after the commit, so durability costs a loaded server little and a
+/// lone request no wait. `synchronous` is FULL, and the driver does not start without it: under NORMAL a power cut can
+/// undo commits that were acknowledged. Reads run where they are asked for, on a connection of the pool: most take a
+/// few microseconds, less than going to another thread would.
 
+internal import CSQLite
 internal import Dispatch
-internal import GRDB
+internal import Foundation
 internal import Logging
 internal import Synchronization
 
 final class SQLiteDriver: Sendable {
-    static let tokens: [(token: String, meaning: String)] = [
-        ("{int}", "INTEGER"), ("{bytes}", "BLOB"), ("{key}", "TEXT"), ("{strict}", "STRICT"), ("{skipLocked}", ""),
-    ]
     /// The most writes that wait; the next one is refused.
     private static let queueCapacity = 8192
     /// The most writes of one commit, so that the first of them does not wait long for the last.
     private static let batchCapacity = 256
 
-    private let engine: any DatabaseWriter
+    /// What the writing connection's `synchronous` is: 2, FULL, or nil in memory.
+    let synchronous: Int?
+    /// Nil in memory, where the writer is the only connection.
+    private let path: String?
     private let logger: Logger
+    private let thread = DispatchQueue(label: "linkspan.database.writer")
     private let queue = Mutex(WriteQueue())
+    private let readers = Mutex(Readers())
+    /// Guards `writer`, which in memory readers use too.
+    private let lock = NSLock()
+    nonisolated(unsafe) private var writer: SQLiteSession?
 
     private struct WriteQueue {
         var waiting: [any PendingWrite] = []
@@ -30,59 +37,85 @@ final class SQLiteDriver: Sendable {
         var isClosed = false
     }
 
+    private struct Readers {
+        var idle: [SQLiteSession] = []
+        var isClosed = false
+    }
+
     init(_ location: Database.Location, logger: Logger) throws {
         self.logger = logger
-        var configuration = Configuration()
-        configuration.maximumReaderCount = 8
-        configuration.busyMode = .timeout(5)
-        configuration.foreignKeysEnabled = true
-        configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA temp_store = MEMORY")
-        }
         switch location {
-        case .memory:
-            engine = try DatabaseQueue(configuration: configuration)
-        case .file(let path):
-            engine = try DatabasePool(path: path, configuration: configuration)
-            try requireDurability()
+        case .file(let path): (self.path, synchronous) = (path, 2)
+        default: (path, synchronous) = (nil, nil)
+        }
+        writer = try Self.translating { [path] in
+            let session = try SQLiteSession(path: path ?? ":memory:")
+            if path != nil { try Self.requireDurability(session) }
+            return session
         }
     }
 
-    private func requireDurability() throws {
-        try engine.writeWithoutTransaction { db in
-            try db.execute(sql: "PRAGMA synchronous = FULL")
-            try db.execute(sql: "PRAGMA journal_size_limit = 67108864")
-            let synchronous = try Int.fetchOne(db, sql: "PRAGMA synchronous")
-            let journal = try String.fetchOne(db, sql: "PRAGMA journal_mode")
-            guard synchronous == 2, journal == "wal" else {
-                throw DatabaseError.unsafeSetting(
-                    "SQLite runs with synchronous=\(synchronous ?? -1), journal_mode=\(journal ?? "?")"
-                )
-            }
+    private static func requireDurability(_ session: SQLiteSession) throws {
+        let journal = try session.value("PRAGMA journal_mode = WAL")
+        try session.execute("PRAGMA synchronous = FULL")
+        try session.query("PRAGMA journal_size_limit = 67108864") { _ in true }
+        let synchronous = try session.value("PRAGMA synchronous")
+        guard synchronous == "2", journal == "wal" else {
+            throw DatabaseError.unsafeSetting(
+                "SQLite runs with synchronous=\(synchronous ?? "?"), journal_mode=\(journal ?? "?")"
+            )
         }
     }
+
+    /// The engine's name with its version.
+    var engine: String { "SQLite \(String(cString: sqlite3_libversion()))" }
 
     // MARK: Reading
 
     func read<T>(_ body: (Connection) throws -> T) throws -> T {
-        try translated { try engine.read { db in try body(Connection(raw: db)) } }
+        try withReader { session in
+            try session.execute("BEGIN")
+            defer { if session.isInTransaction { _ = try? session.execute("COMMIT") } }
+            return try body(Connection(session))
+        }
     }
 
     func lookup<T>(_ body: (Connection) throws -> T) throws -> T {
-        try translated { try engine.unsafeRead { db in try body(Connection(raw: db)) } }
+        try withReader { session in try body(Connection(session)) }
     }
 
-    func status() throws -> Database.Status {
-        let schemaVersion = try lookup { try $0.first("SELECT COUNT(*) FROM migration") { try $0.int(0) } ?? 0 }
-        let version = try lookup { try $0.first("SELECT sqlite_version()") { try $0.text(0) } ?? "?" }
-        let synchronous = try translated {
-            try engine.writeWithoutTransaction { try Int.fetchOne($0, sql: "PRAGMA synchronous") ?? -1 }
+    private func withReader<T>(_ body: (SQLiteSession) throws -> T) throws -> T {
+        guard let path else {
+            return try withWriter { session in
+                try Self.translating {
+                    try session.setReadOnly(true)
+                    defer { try? session.setReadOnly(false) }
+                    return try body(session)
+                }
+            }
         }
-        return Database.Status(
-            engine: "SQLite \(version)",
-            schemaVersion: Int(schemaVersion),
-            synchronous: synchronous
-        )
+        let idle = try readers.withLock { readers -> SQLiteSession? in
+            guard !readers.isClosed else { throw DatabaseError.closed }
+            return readers.idle.popLast()
+        }
+        return try Self.translating {
+            let session = try idle ?? openReader(path)
+            defer { readers.withLock { if !$0.isClosed { $0.idle.append(session) } } }
+            return try body(session)
+        }
+    }
+
+    private func openReader(_ path: String) throws -> SQLiteSession {
+        let session = try SQLiteSession(path: path)
+        try session.setReadOnly(true)
+        return session
+    }
+
+    private func withWriter<T>(_ body: (SQLiteSession) throws -> T) throws -> T {
+        try lock.withLock {
+            guard let writer else { throw DatabaseError.closed }
+            return try body(writer)
+        }
     }
 
     // MARK: Writing
@@ -106,12 +139,12 @@ final class SQLiteDriver: Sendable {
         switch outcome {
         case .refused(let error): write.finish(failure: error)
         case .joined: break
-        case .start: engine.asyncWriteWithoutTransaction { db in self.drain(db) }
+        case .start: thread.async { self.drain() }
         }
     }
 
-    /// Commits batch after batch until nothing waits. Runs on the writer's own thread.
-    private func drain(_ db: GRDB.Database) {
+    /// Commits batch after batch until nothing waits.
+    private func drain() {
         while true {
             let batch = queue.withLock { queue -> [any PendingWrite] in
                 let batch = Array(queue.waiting.prefix(Self.batchCapacity))
@@ -120,83 +153,72 @@ final class SQLiteDriver: Sendable {
                 return batch
             }
             if batch.isEmpty { return }
+            var failure: (any Error)?
             do {
-                try translated { try commit(batch, db) }
-                for write in batch { write.finish(failure: nil) }
+                try withWriter { session in
+                    do {
+                        try Self.translating { try commit(batch, session) }
+                    } catch {
+                        if session.isInTransaction { _ = try? session.execute("ROLLBACK") }
+                        throw error
+                    }
+                }
             } catch {
+                failure = error
                 logger.error("a commit failed", metadata: ["error": "\(error)", "writes": "\(batch.count)"])
-                if db.isInsideTransaction { try? db.execute(sql: "ROLLBACK") }
-                for write in batch { write.finish(failure: error) }
             }
+            for write in batch { write.finish(failure: failure) }
         }
     }
 
     /// - Throws: where the transaction as a whole failed; then none of the batch is on disk.
-    private func commit(_ batch: [any PendingWrite], _ db: GRDB.Database) throws {
-        let connection = Connection(raw: db)
-        try connection.execute("BEGIN IMMEDIATE")
+    private func commit(_ batch: [any PendingWrite], _ session: SQLiteSession) throws {
+        try session.execute("BEGIN IMMEDIATE")
         for write in batch {
-            write.run(connection)
+            write.run(Connection(session))
             // A fault such as a full disk makes SQLite roll back the whole transaction, earlier writes with it.
-            guard db.isInsideTransaction else { throw write.failure ?? DatabaseError.storage("transaction ended") }
+            guard session.isInTransaction else { throw write.failure ?? DatabaseError.storage("transaction ended") }
         }
-        try connection.execute("COMMIT")
+        try session.execute("COMMIT")
     }
 
-    // MARK: Schema
+    // MARK: Schema and end
 
     func migrate(_ migrations: [Migration]) throws {
-        try translated {
-            try engine.writeWithoutTransaction { db in
-                let connection = Connection(raw: db)
-                try connection.execute("BEGIN IMMEDIATE")
+        try withWriter { session in
+            try Self.translating {
+                try session.execute("BEGIN IMMEDIATE")
                 do {
-                    try apply(migrations, connection)
-                    try connection.execute("COMMIT")
+                    try Migration.apply(migrations, Connection(session))
+                    try session.execute("COMMIT")
                 } catch {
-                    if db.isInsideTransaction { try connection.execute("ROLLBACK") }
+                    if session.isInTransaction { try session.execute("ROLLBACK") }
                     throw error
                 }
             }
         }
     }
 
-    private func apply(_ migrations: [Migration], _ connection: Connection) throws {
-        try connection.execute("CREATE TABLE IF NOT EXISTS migration (number {int} PRIMARY KEY) {strict}")
-        let applied = Int(try connection.first("SELECT COUNT(*) FROM migration") { try $0.int(0) } ?? 0)
-        guard applied <= migrations.count else {
-            throw DatabaseError.newerSchema(found: applied, known: migrations.count)
-        }
-        for (number, migration) in migrations.enumerated().dropFirst(applied) {
-            for statement in migration.statements { try connection.execute(statement) }
-            try connection.execute("INSERT INTO migration (number) VALUES (\(number + 1))")
-        }
-    }
-
-    // MARK: Ending
-
+    /// Finishes the writes that were accepted and closes every connection. A second time it does nothing.
     func close() throws {
         queue.withLock { $0.isClosed = true }
-        // Waits for the drain that may be under way: both run on the writer's thread.
-        try engine.writeWithoutTransaction { db in
-            if engine is DatabasePool { _ = try db.checkpoint(.truncate) }
+        thread.sync { drain() }
+        readers.withLock { readers in
+            readers.isClosed = true
+            readers.idle = []
         }
-        try engine.close()
+        try lock.withLock {
+            defer { writer = nil }
+            if path != nil { try Self.translating { try writer?.checkpoint() } }
+        }
     }
 
-    /// Says in our own words what the engine could not do; statements and binds stay out of the message.
-    private func translated<T>(_ body: () throws -> T) throws -> T {
+    /// Says in our own words what the engine could not do.
+    static func translating<T>(_ body: () throws -> T) throws -> T {
         do {
             return try body()
-        } catch let error as GRDB.DatabaseError {
-            switch error.resultCode {
-            case .SQLITE_FULL, .SQLITE_IOERR, .SQLITE_READONLY, .SQLITE_CANTOPEN, .SQLITE_CORRUPT, .SQLITE_NOTADB:
-                throw DatabaseError.storage("\(error.resultCode): \(error.message ?? "")")
-            case .SQLITE_BUSY, .SQLITE_LOCKED:
-                throw DatabaseError.busy
-            default:
-                throw error
-            }
+        } catch let error as SQLiteError {
+            throw error.translated
         }
     }
 }
@@ -226,7 +248,7 @@ private final class Write<T: Sendable>: PendingWrite, @unchecked Sendable {
     }
 
     func run(_ connection: Connection) {
-        result = Result { try connection.savepoint { try body(connection) } }
+        result = Result { try SQLiteDriver.translating { try connection.savepoint { try body(connection) } } }
     }
 
     func finish(failure: (any Error)?) {

@@ -183,6 +183,9 @@ public enum ConnectorError: Error, Equatable {
 
 /// The seam between Linkspan and the banks. Conformers: ``Sandbox``; each protocol that banks speak gets one.
 public protocol Connector: Sendable {
+    /// Whether its institutions are fictions: they are offered in test mode alone.
+    var isTest: Bool { get }
+
     /// Every institution that this connector reaches.
     var institutions: [Institution] { get }
 

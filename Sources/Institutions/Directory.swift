@@ -8,26 +8,26 @@ public struct Directory: Sendable {
         entries = connectors.flatMap { connector in connector.institutions.map { ($0, connector) } }
     }
 
-    /// Finds an institution by its id.
-    public func find(_ id: String) -> (institution: Institution, connector: any Connector)? {
-        entries.first { $0.institution.id == id }
+    /// Finds an institution of a mode by its id.
+    public func find(_ id: String, livemode: Bool) -> (institution: Institution, connector: any Connector)? {
+        served(livemode).first { $0.institution.id == id }
     }
 
-    /// Finds an institution by its id or its exact name.
+    /// Finds a test institution by its id or its exact name.
     public func find(named nameOrID: String) -> Institution? {
-        entries.first { $0.institution.id == nameOrID || $0.institution.name == nameOrID }?.institution
+        served(false).first { $0.institution.id == nameOrID || $0.institution.name == nameOrID }?.institution
     }
 
     /// - Parameter country: an ISO code in upper case; nil for every country.
-    public func featured(in country: String?, limit: Int) -> [Institution] {
-        Array(served(country).filter(\.featured).prefix(limit))
+    public func featured(in country: String?, livemode: Bool, limit: Int) -> [Institution] {
+        Array(served(country, livemode).filter(\.featured).prefix(limit))
     }
 
     /// Institutions whose name or address has all the words typed; those whose name begins with them come first.
-    public func search(_ query: String, in country: String?, limit: Int) -> [Institution] {
+    public func search(_ query: String, in country: String?, livemode: Bool, limit: Int) -> [Institution] {
         let words = query.lowercased().split { $0.isWhitespace }.map(String.init)
-        guard !words.isEmpty else { return featured(in: country, limit: limit) }
-        let found = served(country).filter { institution in
+        guard !words.isEmpty else { return featured(in: country, livemode: livemode, limit: limit) }
+        let found = served(country, livemode).filter { institution in
             let text = "\(institution.name) \(institution.domain)".lowercased()
             return words.allSatisfy { text.contains($0) }
         }
@@ -38,8 +38,13 @@ public struct Directory: Sendable {
         return Array((first + rest).prefix(limit))
     }
 
-    private func served(_ country: String?) -> [Institution] {
-        let all = entries.map(\.institution)
+    /// Fictions are for test mode, and banks for live mode and for tests of their connectors.
+    private func served(_ livemode: Bool) -> [(institution: Institution, connector: any Connector)] {
+        livemode ? entries.filter { !$0.connector.isTest } : entries
+    }
+
+    private func served(_ country: String?, _ livemode: Bool) -> [Institution] {
+        let all = served(livemode).map(\.institution)
         guard let country else { return all }
         return all.filter { $0.countries.contains(country) }
     }

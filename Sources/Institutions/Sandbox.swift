@@ -7,6 +7,8 @@
 
 /// The connector of the test institutions, which carry the names that Stripe's test mode uses.
 public struct Sandbox: Connector {
+    public var isTest: Bool { true }
+
     /// No form: straight to the accounts.
     public static let testNonOAuth = institution(
         "fcinst_Qn1a7A4KhL42se",

@@ -38,13 +38,18 @@ struct DataFolder {
     func writePrivate(_ text: String, to file: URL) throws {
         let temporary = file.appendingPathExtension("new")
         try? FileManager.default.removeItem(at: temporary)
-        let isMade = FileManager.default.createFile(
-            atPath: temporary.path,
-            contents: Data(text.utf8),
-            attributes: [.posixPermissions: 0o600]
-        )
-        guard isMade, rename(temporary.path, file.path) == 0 else {
-            throw Failure("The file '\(file.path)' cannot be written.")
+        let failure = Failure("The file '\(file.path)' cannot be written.")
+        let descriptor = open(temporary.path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw failure }
+        // On disk before the database is: what is sealed with a ring must not outlive it.
+        let bytes = Array(text.utf8)
+        let isWritten = write(descriptor, bytes, bytes.count) == bytes.count && fsync(descriptor) == 0
+        close(descriptor)
+        guard isWritten, rename(temporary.path, file.path) == 0 else { throw failure }
+        let folder = open(url.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        if folder >= 0 {
+            fsync(folder)
+            close(folder)
         }
     }
 

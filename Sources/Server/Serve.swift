@@ -82,7 +82,7 @@ struct Serve: AsyncParsableCommand {
         _ keys: TestKeys,
         _ logger: Logger
     ) async throws {
-        let address = PublicAddress(settings.publicURL ?? "http://\(settings.host):\(settings.port)")
+        let address = PublicAddress(settings.publicURL ?? "http://\(settings.urlHost):\(settings.port)")
         let adminToken = world.secret("", length: 43)
         let service = Service(
             database: database,
@@ -117,7 +117,7 @@ struct Serve: AsyncParsableCommand {
             services: [Background(work: housekeeping.run)],
             onServerRunning: { channel in
                 let port = channel.localAddress?.port ?? settings.port
-                let local = "http://\(settings.host):\(port)"
+                let local = "http://\(settings.urlHost):\(port)"
                 if settings.publicURL == nil { address.value = local }
                 do {
                     try folder.announce(.init(url: local, token: adminToken))
@@ -133,7 +133,7 @@ struct Serve: AsyncParsableCommand {
             gracefulShutdownSignals: [.sigterm, .sigint],
             logger: quiet(logger)
         )
-        group.maximumGracefulShutdownDuration = .seconds(30)
+        group.maximumGracefulShutdownDuration = .seconds(20)
         do {
             try await ServiceGroup(configuration: group).run()
         } catch let error as IOError where error.errnoCode == EADDRINUSE {

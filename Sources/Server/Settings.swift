@@ -70,6 +70,12 @@ struct ServeSettings {
     let keyFile: String?
     let logLevel: Logger.Level
 
+    /// The host as an address on this machine spells it.
+    var urlHost: String {
+        if host == "0.0.0.0" || host == "::" { return "127.0.0.1" }
+        return host.contains(":") ? "[\(host)]" : host
+    }
+
     /// Who may frame the flow where nothing is set: pages on the same machine.
     private static let loopbackOrigins = [
         "'self'", "http://localhost:*", "http://127.0.0.1:*", "https://localhost:*", "https://127.0.0.1:*",

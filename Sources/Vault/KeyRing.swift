@@ -34,7 +34,7 @@ public struct KeyRing: Sendable {
     public init(text: String) throws(VaultError) {
         var keys: [Key] = []
         for line in text.split(whereSeparator: \.isNewline) where !line.isEmpty && !line.hasPrefix("#") {
-            let parts = line.split(separator: ":", maxSplits: 1)
+            let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
             guard parts.count == 2, let id = UInt32(parts[0]), let bytes = Data(base64Encoded: String(parts[1])),
                 bytes.count == 32
             else { throw .badKeyRing }
@@ -76,10 +76,10 @@ public struct KeyRing: Sendable {
         do {
             let context = Self.context(header, purpose, owner)
             let box = try AES.GCM.seal(secret, using: derived, authenticating: context)
-            guard let combined = box.combined else { throw VaultError.cannotOpen }
+            guard let combined = box.combined else { throw VaultError.cannotSeal }
             return header + combined
         } catch {
-            throw .cannotOpen
+            throw .cannotSeal
         }
     }
 
@@ -113,5 +113,6 @@ public struct KeyRing: Sendable {
 
 public enum VaultError: Error, Equatable {
     case badKeyRing
+    case cannotSeal
     case cannotOpen
 }

@@ -15,7 +15,20 @@ public enum Secret {
         using random: inout some RandomNumberGenerator
     ) -> String {
         var letters = Array(prefix.utf8)
-        for _ in 0..<length { letters.append(alphabet[Int.random(in: 0..<alphabet.count, using: &random)]) }
+        // Ten letters out of one number, each as likely as any other: numbers beyond the last whole multiple are thrown
+        // away.
+        let groups: UInt64 = 839_299_365_868_340_224  // 62 to the power of 10
+        let limit = groups * (UInt64.max / groups)
+        var rest = length
+        while rest > 0 {
+            var number = random.next()
+            guard number < limit else { continue }
+            for _ in 0..<min(rest, 10) {
+                letters.append(alphabet[Int(number % 62)])
+                number /= 62
+            }
+            rest -= 10
+        }
         return String(decoding: letters, as: UTF8.self)
     }
 

@@ -22,6 +22,10 @@ struct Authenticator: Sendable {
     /// - Throws: 401 where there is none.
     static func credential(_ headers: HTTPFields) throws(StripeError) -> String {
         guard let header = headers[.authorization], !header.isEmpty else { throw missing }
+        // What every SDK sends, without the work that the other spellings need.
+        if header.utf8.count > 7, header.hasPrefix("Bearer "), header.utf8.dropFirst(7).first != UInt8(ascii: " ") {
+            return String(header.dropFirst(7))
+        }
         let parts = header.split(separator: " ", maxSplits: 1)
         guard parts.count == 2 else { throw missing }
         let value = parts[1].trimmingPrefix { $0 == " " }
@@ -44,7 +48,10 @@ struct Authenticator: Sendable {
         let key = try await find(credential)
         switch access {
         case .client:
-            return key
+            // A restricted key is for servers, and says which of their routes.
+            guard key.kind != .restricted else {
+                throw StripeError(status: 403, message: "This API call cannot be made with a restricted API key.")
+            }
         case .server(let permission):
             guard key.kind != .publishable else { throw Self.publishableKey }
             guard key.allows(permission) else { throw Self.notAllowed(key, permission) }
@@ -61,13 +68,14 @@ struct Authenticator: Sendable {
         let digest = Secret.digest(credential)
         let now = world.now()
         let key: APIKey
-        if let known = cache.find(digest, at: now) {
+        let (known, generation) = cache.find(digest, at: now)
+        if let known {
             key = known
         } else {
             guard let stored = try await database.lookup({ try APIKey.find(digest: digest, in: $0) }) else {
                 throw Self.unknown(credential)
             }
-            cache.store(stored, digest, at: now)
+            cache.store(stored, digest, at: now, generation: generation)
             key = stored
         }
         guard key.revoked == nil else { throw Self.unknown(credential) }
@@ -108,7 +116,7 @@ struct Authenticator: Sendable {
             + "list of your API keys at https://dashboard.stripe.com/account/apikeys."
     )
 
-    private static func notAllowed(_ key: APIKey, _ permission: APIKey.Permission) -> StripeError {
+    static func notAllowed(_ key: APIKey, _ permission: APIKey.Permission) -> StripeError {
         let words = permission.resource.rawValue.split(separator: "_").map { $0.capitalized }.joined(separator: " ")
         return StripeError(
             status: 403,
@@ -124,24 +132,38 @@ private final class KeyCache: Sendable {
     private static let lifetime: Int64 = 30
     private static let capacity = 10_000
 
-    private let entries = Mutex<[[UInt8]: (key: APIKey, at: Int64)]>([:])
+    private struct State {
+        var entries: [[UInt8]: (key: APIKey, at: Int64)] = [:]
+        /// Counts how often all was forgotten.
+        var generation = 0
+    }
 
-    func find(_ digest: [UInt8], at now: Int64) -> APIKey? {
-        entries.withLock { entries in
-            guard let entry = entries[digest], now - entry.at < Self.lifetime else { return nil }
-            return entry.key
+    private let state = Mutex(State())
+
+    /// - Returns: the key, or nil, and the generation that a look-up then belongs to.
+    func find(_ digest: [UInt8], at now: Int64) -> (key: APIKey?, generation: Int) {
+        state.withLock { state in
+            guard let entry = state.entries[digest], now - entry.at < Self.lifetime else {
+                return (nil, state.generation)
+            }
+            return (entry.key, state.generation)
         }
     }
 
-    func store(_ key: APIKey, _ digest: [UInt8], at now: Int64) {
-        entries.withLock { entries in
-            if entries.count >= Self.capacity { entries.removeAll() }
-            entries[digest] = (key, now)
+    /// Keeps a key, unless all was forgotten since it was looked up.
+    func store(_ key: APIKey, _ digest: [UInt8], at now: Int64, generation: Int) {
+        state.withLock { state in
+            guard state.generation == generation else { return }
+            if state.entries.count >= Self.capacity { state.entries.removeAll() }
+            state.entries[digest] = (key, now)
         }
     }
 
     func clear() {
-        entries.withLock { $0.removeAll() }
+        state.withLock { state in
+            state.entries.removeAll()
+            state.generation += 1
+        }
     }
 }
 

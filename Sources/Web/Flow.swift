@@ -24,6 +24,7 @@ extension Call {
     /// The Session, which may still be used.
     func openSession(_ db: Connection) throws -> Session {
         let session = try session(db)
+        try flow?.requireFresh(service.world)
         try session.requireOpen(service.world)
         return session
     }
@@ -154,7 +155,7 @@ enum Flow {
             let session = try call.openSession(db)
             let country = session.configuration.country
             writeList(
-                call.service.directory.featured(in: country, limit: Int(limit)),
+                call.service.directory.featured(in: country, livemode: call.scope.livemode, limit: Int(limit)),
                 session,
                 "featured_institutions",
                 to: &json
@@ -169,7 +170,7 @@ enum Flow {
             let session = try call.openSession(db)
             let country = session.configuration.country
             writeList(
-                call.service.directory.search(query, in: country, limit: Int(limit)),
+                call.service.directory.search(query, in: country, livemode: call.scope.livemode, limit: Int(limit)),
                 session,
                 "institutions",
                 to: &json

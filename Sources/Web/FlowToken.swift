@@ -33,6 +33,11 @@ struct FlowToken: Sendable {
     let end: End
     private let expires: Int64
 
+    /// - Throws: `session_expired` for a token that is too old to go on with.
+    func requireFresh(_ world: World) throws(StripeError) {
+        guard world.now() < expires else { throw Session.over("This link has expired. Open the flow again.") }
+    }
+
     init(_ session: Session, end: End, _ world: World) {
         scope = session.scope
         self.session = session.id
@@ -40,19 +45,15 @@ struct FlowToken: Sendable {
         expires = min(world.now() + Self.lifetime, session.expires)
     }
 
-    /// - Throws: `session_expired` for a token that is too old, 401 for one that was never ours.
-    init(_ text: String, _ ring: KeyRing, _ world: World) throws {
+    /// - Throws: 401 for a token that was never ours. One that is too old is read: what was linked by it can still be
+    ///   ended.
+    init(_ text: String, _ ring: KeyRing) throws {
         let invalid = StripeError(status: 401, message: "Invalid flow token. Open the flow again from where you began.")
         guard let sealed = Secret.bytes(base64URL: text.dropFirst(Self.prefix.count)),
             let note = try? ring.open(sealed, for: .flowToken, owner: "")
         else { throw invalid }
         let parts = String(decoding: note, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
         guard parts.count == 6, let expires = Int64(parts[3]) else { throw invalid }
-        guard world.now() < expires else {
-            throw StripeError(code: "session_expired", message: "This link has expired. Open the flow again.").with([
-                ("events_to_emit", .text(#"[{"type":"error","error":{"error_code":"session_expired"}}]"#))
-            ])
-        }
         scope = Scope(merchant: String(parts[0]), livemode: parts[1] == "live")
         session = String(parts[2])
         end = parts[4] == "app" ? .app(id: String(parts[5])) : .page

@@ -28,8 +28,9 @@ public struct Front: HTTPResponder {
         self.service = service
         let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
         for route in API.routes {
-            router.on(RouterPath(route.path), method: route.method) { [service] request, context in
-                await Endpoint(service: service, route: route).respond(to: request, context)
+            let endpoint = Endpoint(service: service, route: route)
+            router.on(RouterPath(route.path), method: route.method) { request, context in
+                await endpoint.respond(to: request, context)
             }
         }
         for path in Set(API.routes.filter(\.isForClients).map(\.path)) {
@@ -45,7 +46,7 @@ public struct Front: HTTPResponder {
         let path = request.uri.path
         var response: Response
         // Slashes are not folded: an address with one too many is unknown.
-        if path.hasSuffix("/") && path != "/v3/" || path.contains("//") {
+        if Self.hasStraySlash(path) {
             response = unknown(request)
         } else {
             response = try await router.respond(to: request, context: context)
@@ -68,6 +69,15 @@ public struct Front: HTTPResponder {
         return response
     }
 
+    private static func hasStraySlash(_ path: String) -> Bool {
+        var last: UInt8 = 0
+        for byte in path.utf8 {
+            if byte == UInt8(ascii: "/") && last == byte { return true }
+            last = byte
+        }
+        return last == UInt8(ascii: "/") && path != "/v3/"
+    }
+
     private func unknown(_ request: Request) -> Response {
         let error = StripeError.unknownRoute(method: request.method.rawValue, path: request.uri.path)
         return Endpoint.response(to: error, requestID: service.world.id(.request), head: request.headers)
@@ -82,10 +92,13 @@ extension Service {
             return error
         case DatabaseError.busy:
             return .unavailable("The server is busy. Please try again.")
+        case DatabaseError.unavailable(let reason):
+            logger.error("the database is away", metadata: ["request_id": "\(requestID)", "reason": "\(reason)"])
+            return .unavailable("The database cannot be reached at the moment. Please try again.")
         case DatabaseError.storage(let reason):
             logger.error("storage failed", metadata: ["request_id": "\(requestID)", "reason": "\(reason)"])
             return .unavailable("The server cannot store anything at the moment. Please try again later.")
-        case DatabaseError.closed:
+        case DatabaseError.closed, is CancellationError:
             return .unavailable("The server is shutting down. Please try again.")
         default:
             logger.error(
@@ -120,7 +133,9 @@ struct Endpoint: Sendable {
             let answer = try await route.handle(call)
             response = Self.response(answer, requestID: requestID, call)
         } catch {
-            let known = service.explain(error, requestID, "\(route.method.rawValue) \(route.path)")
+            var known = service.explain(error, requestID, "\(route.method.rawValue) \(route.path)")
+            // What only the flow draws is not for a merchant's server.
+            if !route.isForClients { known.extra = [] }
             response = Self.response(to: known, requestID: requestID, head: request.headers)
         }
         if case .client = route.access { response.headers[.accessControlAllowOrigin] = "*" }
@@ -135,22 +150,23 @@ struct Endpoint: Sendable {
         _ requestID: String
     ) async throws -> Call {
         let credential = try Authenticator.credential(request.headers)
-        let (scope, flow) = try await authenticate(credential, request.headers)
+        let (scope, key, flow) = try await authenticate(credential, request.headers)
         let version = try version(request.headers)
         let isPost = request.method == .post
         let text = isPost ? try await Self.body(of: request) : Array((request.uri.query ?? "").utf8)
         let form = try Form.decode(text)
         // Clients are idempotent by the Session's state; a person must not get at the merchant's keys.
-        let key = isPost && !route.isForClients ? try Self.idempotencyKey(request.headers) : nil
+        let idempotencyKey = isPost && !route.isForClients ? try Self.idempotencyKey(request.headers) : nil
         let target = "\(request.method.rawValue) \(request.uri.path)\n"
         return Call(
             service: service,
             scope: scope,
+            key: key,
             version: version,
             requestID: requestID,
-            idempotencyKey: key,
+            idempotencyKey: idempotencyKey,
             form: form,
-            fingerprint: { Secret.digest(Array(target.utf8) + text) },
+            fingerprint: { Secret.digest(Array((target + form.canonical).utf8)) },
             id: Self.decoded(context.parameters.get("id") ?? ""),
             flow: flow
         )
@@ -159,10 +175,10 @@ struct Endpoint: Sendable {
     private func authenticate(
         _ credential: String,
         _ headers: HTTPFields
-    ) async throws -> (scope: Scope, flow: FlowToken?) {
+    ) async throws -> (scope: Scope, key: APIKey?, flow: FlowToken?) {
         if case .client = route.access, credential.hasPrefix(FlowToken.prefix) {
-            let token = try FlowToken(credential, service.ring, service.world)
-            return (token.scope, token)
+            let token = try FlowToken(credential, service.ring)
+            return (token.scope, nil, token)
         }
         let key = try await service.authenticator.authenticate(credential, for: route.access)
         if case .testHelper = route.access, key.scope.livemode { throw unknownRoute }
@@ -175,7 +191,7 @@ struct Endpoint: Sendable {
                     + "that account does not exist). Application access may have been revoked."
             )
         }
-        return (key.scope, nil)
+        return (key.scope, key, nil)
     }
 
     private var unknownRoute: StripeError {

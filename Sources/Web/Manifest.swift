@@ -36,7 +36,6 @@ struct Manifest {
     private var limit: Int64? { session.configuration.accountLimit }
     private var remaining: Int64 { limit.map { max(0, $0 - linked) } ?? Int64.max }
 
-    /// - Parameter nextPane: `consent`, or `institution_picker` once it was given.
     func write(to json: inout JSONWriter) {
         let allowsManualEntry = session.configuration.manualEntry == "automatic"
         json.object { json in
@@ -94,14 +93,20 @@ struct Manifest {
 
     // MARK: The consent pane
 
+    /// The merchant's name as it stands in Markdown: without the letters that would make it more than a name.
+    private var nameInMarkdown: String {
+        String(merchant.name.filter { !"*[]()_`<>".contains($0) })
+    }
+
     private func writeConsent(to json: inout JSONWriter) {
+        let name = nameInMarkdown
         json.object("consent_pane") { json in
             json.field("above_cta", "By continuing, you agree to the [terms](stripe://legal-details-notice).")
             json.object("body") { json in
                 Self.write(
                     [
-                        "You sign in with your bank; **\(merchant.name) never sees your password**",
-                        "\(merchant.name) gets only [what it asked for](stripe://data-access-notice)",
+                        "You sign in with your bank; **\(name) never sees your password**",
+                        "\(name) gets only [what it asked for](stripe://data-access-notice)",
                         "You can end the connection at any time",
                     ],
                     to: &json
@@ -110,7 +115,7 @@ struct Manifest {
             json.field("cta", "Agree and continue")
             writeDataNotice(to: &json)
             writeLegalNotice(to: &json)
-            json.field("title", "\(merchant.name) uses Linkspan to connect your accounts")
+            json.field("title", "\(name) uses Linkspan to connect your accounts")
         }
     }
 

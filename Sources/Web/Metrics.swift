@@ -17,6 +17,12 @@ final class Metrics: Sendable {
         var buckets = [Int](repeating: 0, count: Metrics.bounds.count)
         var count = 0
         var seconds = 0.0
+
+        mutating func add(_ duration: Double) {
+            count += 1
+            seconds += duration
+            if let bucket = Metrics.bounds.firstIndex(where: { duration <= $0 }) { buckets[bucket] += 1 }
+        }
     }
 
     private let series = Mutex<[Key: Series]>([:])
@@ -27,11 +33,8 @@ final class Metrics: Sendable {
         let (whole, fraction) = duration.components
         let seconds = Double(whole) + Double(fraction) / 1e18
         series.withLock { series in
-            var entry = series[Key(route: route, method: method, status: status)] ?? Series()
-            entry.count += 1
-            entry.seconds += seconds
-            if let bucket = Self.bounds.firstIndex(where: { seconds <= $0 }) { entry.buckets[bucket] += 1 }
-            series[Key(route: route, method: method, status: status)] = entry
+            // Changed where it lies: a copy would cost an allocation a request.
+            series[Key(route: route, method: method, status: status), default: Series()].add(seconds)
         }
     }
 

@@ -148,7 +148,7 @@ struct Pages: Sendable {
 
     private func demoCustomer(_ scope: Scope, _ requestID: String, _ db: Connection) throws -> String {
         if let known = try Customer.find(email: Self.demoEmail, in: scope, db) { return known.id }
-        let form = try Form.decode("email=\(Self.demoEmail)&name=Jenny+Rosen&description=Linkspan+demo".utf8)
+        let form = try Form.decode(Array("email=\(Self.demoEmail)&name=Jenny+Rosen&description=Linkspan+demo".utf8))
         let changes = try Customer.Changes(Parameters(form, allowing: Customer.names))
         let cause = Cause(requestID: requestID, idempotencyKey: nil)
         return try Customer.create(changes, by: cause, in: scope, db, service.world).id

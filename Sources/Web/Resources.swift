@@ -68,7 +68,7 @@ enum Sessions {
             try session.write(
                 to: &json,
                 for: .server(version),
-                secret: secret,
+                newSecret: secret,
                 expanding: expansion,
                 db,
                 service.ring
@@ -99,9 +99,15 @@ enum Accounts {
     static func retrieve(_ call: Call) async throws -> Answer {
         _ = try call.parameters()
         let expansion = try call.expansion(Account.shape)
-        let answer: @Sendable (Connection, inout JSONWriter) throws -> Void = {
-            [id = call.id, scope = call.scope] db, json in
-            try Account.find(id, at: .path(param: "account"), in: scope, db).write(to: &json, expanding: expansion, db)
+        let answer: @Sendable (Connection, inout JSONWriter) throws -> Void = { db, json in
+            try Account.write(
+                call.id,
+                at: .path(param: "account"),
+                expanding: expansion,
+                in: call.scope,
+                db,
+                to: &json
+            )
         }
         return try await expansion.isEmpty ? call.lookup(answer) : call.read(answer)
     }

@@ -42,6 +42,8 @@ struct Route: Sendable {
 struct Call: Sendable {
     let service: Service
     let scope: Scope
+    /// The key that was used; nil for a flow token.
+    let key: APIKey?
     let version: APIVersion
     let requestID: String
     let idempotencyKey: String?
@@ -60,16 +62,22 @@ struct Call: Sendable {
     }
 
     func expansion(_ shape: Expansion.Shape) throws(StripeError) -> Expansion {
-        try Expansion(form, of: shape)
+        let expansion = try Expansion(form, of: shape)
+        for resource in expansion.resources {
+            guard let key, let resource = APIKey.Permission.Resource(rawValue: resource) else { continue }
+            let permission = APIKey.Permission(resource, write: false)
+            guard key.allows(permission) else { throw Authenticator.notAllowed(key, permission) }
+        }
+        return expansion
     }
 
     /// Answers out of one consistent state of the database.
-    func read(_ body: @Sendable (Connection, inout JSONWriter) throws -> Void) async throws -> Answer {
+    func read(_ body: @escaping @Sendable (Connection, inout JSONWriter) throws -> Void) async throws -> Answer {
         try await service.database.read { db in try Self.answer(db, body) }
     }
 
     /// Answers out of a single statement.
-    func lookup(_ body: @Sendable (Connection, inout JSONWriter) throws -> Void) async throws -> Answer {
+    func lookup(_ body: @escaping @Sendable (Connection, inout JSONWriter) throws -> Void) async throws -> Answer {
         try await service.database.lookup { db in try Self.answer(db, body) }
     }
 
@@ -78,19 +86,16 @@ struct Call: Sendable {
         guard let idempotencyKey else {
             return try await service.database.write { db in try Self.answer(db, body) }
         }
-        let fingerprint = fingerprint()
-        return try await service.database.write { [scope, requestID, world = service.world, ring = service.ring] db in
-            try Idempotency.once(
-                key: idempotencyKey,
-                fingerprint: fingerprint,
-                request: requestID,
-                in: scope,
-                db,
-                world,
-                ring,
-                render: { error in Answer(status: error.status, body: error.body()) }
-            ) { try Self.answer(db, body) }
-        }
+        return try await Idempotency.once(
+            key: idempotencyKey,
+            fingerprint: fingerprint(),
+            request: requestID,
+            in: scope,
+            service.database,
+            service.world,
+            service.ring,
+            render: { error in Answer(status: error.status, body: error.body()) }
+        ) { db in try Self.answer(db, body) }
     }
 
     private static func answer(

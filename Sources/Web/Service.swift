@@ -7,7 +7,7 @@ public import Logging
 public import Vault
 internal import Wire
 
-public struct Service: Sendable {
+public final class Service: Sendable {
     let database: Database
     let ring: KeyRing
     let world: World

@@ -13,16 +13,13 @@ enum SignIns {
     static func begin(_ call: Call) async throws -> Answer {
         let service = call.service
         let id = try call.lenient.requiredString("institution")
-        guard let (institution, connector) = service.directory.find(id) else {
+        guard let (institution, connector) = service.directory.find(id, livemode: call.scope.livemode) else {
             throw StripeError.noSuch("institution", id, at: .parameter("institution"), livemode: call.scope.livemode)
         }
         let attempt = try await service.database.read { db in
             let session = try call.consentedSession(db)
-            if let country = session.configuration.country, !institution.countries.contains(country) {
-                throw StripeError(
-                    param: "institution",
-                    message: "\(institution.name) can't be linked in this session's country."
-                )
+            if let refusal = session.refusal(ofCountries: institution.countries) {
+                throw StripeError(param: "institution", message: "\(institution.name) can't be linked: \(refusal)")
             }
             return try Attempt(institution, session, db, service.world)
         }
@@ -84,7 +81,10 @@ enum SignIns {
         return try await call.write { db, json in
             var signIn = try SignIn.find(id, of: call.consentedSession(db), db)
             if signIn.status != .selected { try signIn.end(as: .cancelled, db) }
-            guard let institution = call.service.directory.find(signIn.institution)?.institution else {
+            guard
+                let institution = call.service.directory.find(signIn.institution, livemode: call.scope.livemode)?
+                    .institution
+            else {
                 throw StripeError.internalFault
             }
             signIn.write(to: &json, institution)
@@ -93,7 +93,10 @@ enum SignIns {
 
     /// The mobile SDKs report here what a person does; nothing of it is kept.
     static func events(_ call: Call) async throws -> Answer {
-        Call.answer { $0.object { _ in } }
+        try await call.read { db, json in
+            _ = try call.session(db)
+            json.object { _ in }
+        }
     }
 
     // MARK: Accounts
@@ -252,7 +255,8 @@ enum SignIns {
             )
             return (signIn, session, isRelink)
         }
-        guard let (institution, connector) = service.directory.find(signIn.institution) else {
+        guard let (institution, connector) = service.directory.find(signIn.institution, livemode: call.scope.livemode)
+        else {
             throw StripeError(param: "id", message: "The institution of this sign-in is no longer served.")
         }
         let attempt = Attempt(institution, session, isRelink: isRelink, service.world)
@@ -367,7 +371,7 @@ extension SignIn {
             institution.write(to: &json)
             json.field("is_oauth", false)
             json.field("next_pane", nextPane)
-            if let prompt { json.field("prompt", rendered: prompt.utf8) } else { json.nullField("prompt") }
+            if let prompt { json.field("prompt", rendered: Array(prompt.utf8)) } else { json.nullField("prompt") }
             json.field("skip_account_selection", false)
             json.nullField("url")
         }

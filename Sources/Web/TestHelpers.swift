@@ -57,10 +57,15 @@ enum TestHelpers {
         _ call: Call
     ) async throws -> (details: [Account.Details], credential: [UInt8]) {
         let service = call.service
-        guard let (_, connector) = service.directory.find(institution.id) else { throw StripeError.internalFault }
+        guard let (_, connector) = service.directory.find(institution.id, livemode: false) else {
+            throw StripeError.internalFault
+        }
         // A completed Session may be answered by its idempotency key; whether it is open is decided in the write.
         let (session, attempt) = try await service.database.read { db in
             let session = try Session.find(call.id, at: .path(param: "session"), in: call.scope, db)
+            if let refusal = session.refusal(ofCountries: institution.countries) {
+                throw StripeError(param: "institution", message: "\(institution.name) can't be linked: \(refusal)")
+            }
             return (session, try Attempt(institution, session, db, service.world))
         }
         let (credential, accounts) = try await reaching(institution) {

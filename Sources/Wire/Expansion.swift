@@ -4,6 +4,8 @@
 /// changes nothing. A path may go through members and, by `data`, through lists; it ends at a reference.
 public struct Expansion: Sendable, Equatable {
     private var members: [String: Expansion] = [:]
+    /// The resources of the objects that are shown.
+    public private(set) var resources: Set<String> = []
 
     public init() {}
 
@@ -21,8 +23,9 @@ public struct Expansion: Sendable, Equatable {
         case leaf
         /// An object that is always shown, with its members.
         case object([String: Shape])
-        /// A reference to an object of this shape; a function, since objects refer to each other.
-        case reference(@Sendable () -> Shape)
+        /// A reference to an object of this shape, and the resource that it is of, which a key may not be allowed to
+        /// read. A function, since objects refer to each other.
+        case reference(resource: String, @Sendable () -> Shape)
     }
 
     /// - Throws: the API's error for the first path that is too deep, leads nowhere, or ends at no reference.
@@ -36,11 +39,19 @@ public struct Expansion: Sendable, Equatable {
         for (index, element) in map.elements.enumerated() {
             guard case .value(let path) = element else { throw .badString("expand[\(index)]") }
             guard path.utf8.count <= 500 else { throw .tooLong("expand[\(index)]", path, maximum: 500) }
-            try insert(path.split(separator: ".", omittingEmptySubsequences: false), whole: path, shape)
+            let segments = path.split(separator: ".", omittingEmptySubsequences: false)
+            var found: Set<String> = []
+            try insert(segments, whole: path, shape, &found)
+            resources.formUnion(found)
         }
     }
 
-    private mutating func insert(_ segments: [Substring], whole: String, _ shape: Shape) throws(StripeError) {
+    private mutating func insert(
+        _ segments: [Substring],
+        whole: String,
+        _ shape: Shape,
+        _ resources: inout Set<String>
+    ) throws(StripeError) {
         guard segments.count <= Self.maximumDepth else {
             throw StripeError(
                 code: "property_expansion_max_depth",
@@ -48,14 +59,15 @@ public struct Expansion: Sendable, Equatable {
                 message: "You cannot expand more than \(Self.maximumDepth) levels of a property. Property: \(whole)"
             )
         }
-        try insert(segments[...], whole: whole, shape, isReference: false)
+        try insert(segments[...], whole: whole, shape, isReference: false, &resources)
     }
 
     private mutating func insert(
         _ segments: ArraySlice<Substring>,
         whole: String,
         _ shape: Shape,
-        isReference: Bool
+        isReference: Bool,
+        _ resources: inout Set<String>
     ) throws(StripeError) {
         guard let head = segments.first else {
             guard isReference else {
@@ -74,10 +86,11 @@ public struct Expansion: Sendable, Equatable {
         }
         var branch = members[String(head)] ?? Expansion()
         switch next {
-        case .reference(let target):
-            try branch.insert(segments.dropFirst(), whole: whole, target(), isReference: true)
+        case .reference(let resource, let target):
+            resources.insert(resource)
+            try branch.insert(segments.dropFirst(), whole: whole, target(), isReference: true, &resources)
         case .leaf, .object:
-            try branch.insert(segments.dropFirst(), whole: whole, next, isReference: false)
+            try branch.insert(segments.dropFirst(), whole: whole, next, isReference: false, &resources)
         }
         members[String(head)] = branch
     }

@@ -29,6 +29,17 @@ public struct FormMap: Sendable, Equatable {
         keys.sorted { (Int($0) ?? 0) < (Int($1) ?? 0) }.compactMap { nodes[$0] }
     }
 
+    /// The same text for the same parameters, however they were ordered and spelled.
+    public var canonical: String {
+        keys.sorted().map { key in
+            switch nodes[key] {
+            case .value(let value): "\(key.utf8.count):\(key)=\(value.utf8.count):\(value)"
+            case .map(let map): "\(key.utf8.count):\(key){\(map.canonical)}"
+            case nil: ""
+            }
+        }.joined(separator: "&")
+    }
+
     fileprivate mutating func insert(
         _ value: String,
         at path: ArraySlice<Substring>,
@@ -39,7 +50,7 @@ public struct FormMap: Sendable, Equatable {
         if key.isEmpty {
             key = String(nextIndex)
             nextIndex += 1
-        } else if let index = Int(key), index >= nextIndex, index < Form.maximumPairs {
+        } else if key.utf8.count <= 4, let index = Int(key), index >= nextIndex {
             nextIndex = index + 1
         }
         if nodes[key] == nil { keys.append(key) }
@@ -75,17 +86,21 @@ public enum Form {
 
     /// - Parameter text: a body, or the query of a URL without its `?`.
     /// - Throws: a ``StripeError`` of status 400.
-    public static func decode(_ text: some Sequence<UInt8>) throws(StripeError) -> FormMap {
+    public static func decode(_ text: [UInt8]) throws(StripeError) -> FormMap {
         var root = FormMap()
         var count = 0
-        for pair in Array(text).split(separator: UInt8(ascii: "&"), omittingEmptySubsequences: true) {
+        var rest = text[...]
+        while !rest.isEmpty {
+            let pair = rest.prefix { $0 != UInt8(ascii: "&") }
+            rest = rest.dropFirst(pair.count + 1)
+            if pair.isEmpty { continue }
             count += 1
             guard count <= maximumPairs else {
                 throw StripeError(message: "Too many parameters: at most \(maximumPairs) are accepted.")
             }
-            let parts = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
-            let key = try unescape(parts[0])
-            let value = try parts.count > 1 ? unescape(parts[1]) : ""
+            let name = pair.prefix { $0 != UInt8(ascii: "=") }
+            let key = try unescape(name)
+            let value = try unescape(pair.dropFirst(name.count + 1))
             guard !key.isEmpty else { continue }
             guard key.utf8.count <= maximumKeyBytes else {
                 throw StripeError(message: "Parameter names can have up to \(maximumKeyBytes) bytes.")
@@ -97,15 +112,16 @@ public enum Form {
 
     /// Splits `a[b][]` into `a`, `b` and the empty segment that stands for "next index".
     private static func path(of key: String) throws(StripeError) -> [Substring] {
-        guard let open = key.firstIndex(of: "["), open != key.startIndex else { return [key[...]] }
+        let bytes = key.utf8
+        guard let open = bytes.firstIndex(of: UInt8(ascii: "[")), open != bytes.startIndex else { return [key[...]] }
         var segments = [key[..<open]]
-        var rest = key[open...]
+        var rest = bytes[open...]
         while !rest.isEmpty {
-            guard rest.first == "[", let close = rest.firstIndex(of: "]") else {
+            guard rest.first == UInt8(ascii: "["), let close = rest.firstIndex(of: UInt8(ascii: "]")) else {
                 throw StripeError(param: key, message: "Invalid parameter name: \(key)")
             }
-            segments.append(rest[rest.index(after: rest.startIndex)..<close])
-            rest = rest[rest.index(after: close)...]
+            segments.append(key[bytes.index(after: rest.startIndex)..<close])
+            rest = bytes[bytes.index(after: close)...]
             guard segments.count <= maximumDepth else {
                 throw StripeError(message: "Parameters can be nested up to \(maximumDepth) levels deep.")
             }
@@ -115,11 +131,14 @@ public enum Form {
 
     /// A segment of an address without its percent-encoding; nil where that is not UTF-8.
     public static func percentDecoded(_ segment: String) -> String? {
-        try? unescape(Array(segment.utf8))
+        try? unescape(Array(segment.utf8)[...])
     }
 
-    private static func unescape(_ bytes: some Collection<UInt8>) throws(StripeError) -> String {
+    private static func unescape(_ bytes: ArraySlice<UInt8>) throws(StripeError) -> String {
         var decoded: [UInt8] = []
+        guard bytes.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) else {
+            return try text(bytes)
+        }
         decoded.reserveCapacity(bytes.count)
         var index = bytes.startIndex
         while index != bytes.endIndex {
@@ -137,13 +156,17 @@ public enum Form {
                 decoded.append(byte)
             }
         }
-        guard let text = String(validating: decoded, as: UTF8.self), !decoded.contains(0) else {
+        return try text(decoded[...])
+    }
+
+    private static func text(_ bytes: ArraySlice<UInt8>) throws(StripeError) -> String {
+        guard let text = String(validating: bytes, as: UTF8.self), !bytes.contains(0) else {
             throw StripeError(message: "Invalid UTF-8 in the request's parameters.")
         }
         return text
     }
 
-    private static func hex<Bytes: Collection<UInt8>>(_ bytes: Bytes, _ index: inout Bytes.Index) -> UInt8? {
+    private static func hex(_ bytes: ArraySlice<UInt8>, _ index: inout Int) -> UInt8? {
         guard index != bytes.endIndex else { return nil }
         defer { index = bytes.index(after: index) }
         switch bytes[index] {

@@ -47,19 +47,22 @@ public struct Identifier: Sendable {
         if leading == 1 { letters.append(UInt8(ascii: "1")) }
         append(UInt64(max(0, milliseconds)), digits: timeLetters, to: &letters)
         append(sequence, digits: sequenceLetters, to: &letters)
-        for _ in 0..<(kind.length - leading - timeLetters - sequenceLetters) {
-            letters.append(alphabet[Int.random(in: 0..<alphabet.count, using: &random)])
+        // Ten letters are less than 64 bits; that some are likelier by 10⁻¹ of a billionth matters to no id.
+        var rest = kind.length - leading - timeLetters - sequenceLetters
+        while rest > 0 {
+            append(random.next(), digits: min(rest, 10), to: &letters)
+            rest -= 10
         }
         return String(decoding: letters, as: UTF8.self)
     }
 
     private static func append(_ number: UInt64, digits: Int, to letters: inout [UInt8]) {
         var rest = number
-        var reversed: [UInt8] = []
-        for _ in 0..<digits {
-            reversed.append(alphabet[Int(rest % 62)])
+        let start = letters.count
+        letters.append(contentsOf: repeatElement(0, count: digits))
+        for index in stride(from: start + digits - 1, through: start, by: -1) {
+            letters[index] = alphabet[Int(rest % 62)]
             rest /= 62
         }
-        letters.append(contentsOf: reversed.reversed())
     }
 }

@@ -101,7 +101,7 @@ public struct JSONWriter {
     }
 
     /// A member whose value is JSON that this type wrote before, indented anew to stand here.
-    public mutating func field(_ key: String, rendered: some Collection<UInt8>) {
+    public mutating func field(_ key: String, rendered: [UInt8]) {
         self.key(key)
         self.rendered(rendered)
     }
@@ -110,8 +110,7 @@ public struct JSONWriter {
     public mutating func key(_ key: String) {
         nextLine()
         string(key)
-        bytes.append(UInt8(ascii: ":"))
-        bytes.append(UInt8(ascii: " "))
+        bytes.append(contentsOf: [UInt8(ascii: ":"), UInt8(ascii: " ")])
     }
 
     // MARK: Values
@@ -138,13 +137,19 @@ public struct JSONWriter {
     }
 
     /// JSON that this type wrote before, as an element of an array or the value of a key.
-    public mutating func rendered(_ json: some Collection<UInt8>) {
-        for byte in json {
-            bytes.append(byte)
-            // A string never holds a bare line feed, so each one ends a line.
-            if byte == UInt8(ascii: "\n") { indent() }
-        }
+    public mutating func rendered(_ json: [UInt8]) {
         hasMember = true
+        guard depth > 0 else { return bytes.append(contentsOf: json) }
+        json.withUnsafeBytes { json in
+            // A string never holds a bare line feed, so each one ends a line.
+            var start = 0
+            for index in json.indices where json[index] == UInt8(ascii: "\n") {
+                bytes.append(contentsOf: json[start...index])
+                indent()
+                start = index + 1
+            }
+            bytes.append(contentsOf: json[start...])
+        }
     }
 
     /// The whole document, ended by a line feed as the API ends it.
@@ -165,10 +170,7 @@ public struct JSONWriter {
     }
 
     private mutating func indent() {
-        for _ in 0..<depth {
-            bytes.append(UInt8(ascii: " "))
-            bytes.append(UInt8(ascii: " "))
-        }
+        bytes.append(contentsOf: repeatElement(UInt8(ascii: " "), count: 2 * depth))
     }
 
     private mutating func escaped(_ byte: UInt8) {

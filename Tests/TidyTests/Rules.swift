@@ -14,7 +14,7 @@ enum Rules {
 
     /// What each target may import of ours and of other packages. `Server` wires everything and may import all.
     static let imports: [String: Set<String>] = [
-        "Database": ["CPostgres", "GRDB", "Logging"],
+        "Database": ["CPostgres", "CSQLite", "Logging"],
         "Wire": ["HTTPTypes", "NIOCore"],
         "Vault": ["Crypto"],
         "Outbound": ["AsyncHTTPClient", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL", "Vault"],
@@ -23,8 +23,9 @@ enum Rules {
         // Both open transactions, so they know the database; requests are of types from beneath Hummingbird.
         "Worker": ["Connections", "Database", "Institutions", "Logging", "Outbound", "Vault"],
         "Web": [
-            "Connections", "Database", "HTTPTypes", "Hummingbird", "Institutions", "Logging", "Mustache", "NIOCore",
-            "Vault", "Wire",
+            "Connections", "Database", "HTTPTypes", "Hummingbird", "HummingbirdCore", "Institutions", "Logging",
+            "Mustache",
+            "NIOCore", "NIOHTTPTypes", "Vault", "Wire",
         ],
     ]
 

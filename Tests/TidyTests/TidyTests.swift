@@ -97,7 +97,7 @@ struct RuleTests {
     @Test(
         "finds an import outside the table",
         arguments: [
-            ("Sources/Connections/Account.swift", "internal import GRDB", "GRDB"),
+            ("Sources/Connections/Account.swift", "internal import CSQLite", "CSQLite"),
             ("Sources/Connections/Account.swift", "@preconcurrency public import Hummingbird", "Hummingbird"),
             ("Sources/Wire/Form.swift", "private import struct Foundation.Data", "Foundation"),
             ("Sources/Wire/Form.swift", "import Database", "Database"),
@@ -118,7 +118,7 @@ struct RuleTests {
 
     @Test("takes an import of the table, of the system, and all of them in Server")
     func importInside() {
-        let good = "/// import GRDB\npublic import Database\ninternal import struct Foundation.Data\n"
+        let good = "/// import CSQLite\npublic import Database\ninternal import struct Foundation.Data\n"
         #expect(Rules.imports(text(good)).isEmpty)
         #expect(Rules.imports(text("internal import FoundationEssentials\n", at: "Sources/Wire/Form.swift")).isEmpty)
         #expect(Rules.imports(text("import Hummingbird\n", at: "Sources/Server/Main.swift")).isEmpty)

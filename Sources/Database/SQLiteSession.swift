@@ -1,0 +1,140 @@
+/// One connection to an SQLite file, used by one thread at a time.
+///
+/// Statements are prepared once and kept; their texts come from a fixed set. A result is read where the engine has it,
+/// so that a row costs no more than the columns that are looked at.
+
+internal import CSQLite
+
+final class SQLiteSession: @unchecked Sendable {
+    static let tokens: [(token: String, meaning: String)] = [
+        ("{int}", "INTEGER"), ("{bytes}", "BLOB"), ("{key}", "TEXT"), ("{strict}", "STRICT"),
+        ("{clustered}", "STRICT, WITHOUT ROWID"), ("{skipLocked}", ""),
+    ]
+
+    private let handle: OpaquePointer
+    private var prepared: [String: OpaquePointer] = [:]
+
+    /// Opens a file, made where there is none.
+    /// - Parameter path: a path, or `:memory:`.
+    init(path: String) throws {
+        var handle: OpaquePointer?
+        let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX
+        let code = sqlite3_open_v2(path, &handle, flags, nil)
+        guard code == SQLITE_OK, let handle else {
+            defer { sqlite3_close_v2(handle) }
+            throw SQLiteError(
+                code: code,
+                message: handle.map { String(cString: sqlite3_errmsg($0)) } ?? "out of memory"
+            )
+        }
+        self.handle = handle
+        sqlite3_extended_result_codes(handle, 1)
+        sqlite3_busy_timeout(handle, 5000)
+        try execute("PRAGMA foreign_keys = ON")
+        try execute("PRAGMA temp_store = MEMORY")
+    }
+
+    deinit {
+        for statement in prepared.values { sqlite3_finalize(statement) }
+        sqlite3_close_v2(handle)
+    }
+
+    /// Whether writing is refused.
+    func setReadOnly(_ isReadOnly: Bool) throws {
+        try execute(isReadOnly ? "PRAGMA query_only = ON" : "PRAGMA query_only = OFF")
+    }
+
+    var isInTransaction: Bool { sqlite3_get_autocommit(handle) == 0 }
+
+    /// Runs a query and hands each row to `each`, until it answers false.
+    func query(_ sql: SQL, _ each: (OpaquePointer) throws -> Bool) throws {
+        let statement = try statement(sql.text)
+        defer {
+            sqlite3_reset(statement)
+            sqlite3_clear_bindings(statement)
+        }
+        try bind(sql.binds, to: statement)
+        while true {
+            switch sqlite3_step(statement) {
+            case SQLITE_ROW: guard try each(statement) else { return }
+            case SQLITE_DONE: return
+            case let code: throw failure(code)
+            }
+        }
+    }
+
+    /// Runs a statement for its effect.
+    /// - Returns: the number of rows that it changed.
+    @discardableResult
+    func execute(_ sql: SQL) throws -> Int {
+        try query(sql) { _ in true }
+        return Int(sqlite3_changes(handle))
+    }
+
+    /// The first column of the first row, for a pragma's answer.
+    func value(_ sql: SQL) throws -> String? {
+        var value: String?
+        try query(sql) { statement in
+            value = sqlite3_column_text(statement, 0).map { String(cString: $0) }
+            return false
+        }
+        return value
+    }
+
+    /// Folds the write-ahead log into the file and empties it.
+    func checkpoint() throws {
+        let code = sqlite3_wal_checkpoint_v2(handle, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
+        guard code == SQLITE_OK || code == SQLITE_BUSY else { throw failure(code) }
+    }
+
+    private func statement(_ text: String) throws -> OpaquePointer {
+        if let statement = prepared[text] {
+            precondition(sqlite3_stmt_busy(statement) == 0, "a statement is run while its own rows are read")
+            return statement
+        }
+        var statement: OpaquePointer?
+        let rendered = SQL.render(text, tokens: Self.tokens)
+        let code = sqlite3_prepare_v3(handle, rendered, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &statement, nil)
+        guard code == SQLITE_OK, let statement else { throw failure(code) }
+        prepared[text] = statement
+        return statement
+    }
+
+    private func bind(_ binds: [SQL.Value], to statement: OpaquePointer) throws {
+        for (offset, value) in binds.enumerated() {
+            let index = Int32(offset + 1)
+            let code: Int32 =
+                switch value {
+                case .null: sqlite3_bind_null(statement, index)
+                case .integer(let integer): sqlite3_bind_int64(statement, index, integer)
+                case .text(var text):
+                    text.withUTF8 { linkspan_bind_text(statement, index, $0.baseAddress, Int32($0.count)) }
+                case .bytes(let bytes):
+                    bytes.withUnsafeBytes { linkspan_bind_blob(statement, index, $0.baseAddress, Int32($0.count)) }
+                }
+            guard code == SQLITE_OK else { throw failure(code) }
+        }
+    }
+
+    private func failure(_ code: Int32) -> SQLiteError {
+        SQLiteError(code: code, message: String(cString: sqlite3_errmsg(handle)))
+    }
+}
+
+/// What the engine refused. Its message names tables and columns, never a bind.
+struct SQLiteError: Error {
+    let code: Int32
+    let message: String
+
+    /// The same in the words of ``DatabaseError``, where it has one.
+    var translated: any Error {
+        switch code & 0xFF {
+        case SQLITE_FULL, SQLITE_IOERR, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_PERM:
+            DatabaseError.storage("SQLite \(code): \(message)")
+        case SQLITE_BUSY, SQLITE_LOCKED:
+            DatabaseError.busy
+        default:
+            self
+        }
+    }
+}
