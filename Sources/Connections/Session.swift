@@ -48,16 +48,21 @@ public struct Session: Sendable {
 
     /// The names that a create takes in a version.
     public static func names(_ version: APIVersion) -> [String: Parameters.Names] {
-        var filters: [String: Parameters.Names] = ["account_subcategories": .leaf]
-        filters[version.takesCountries ? "countries" : "country"] = .leaf
-        var names: [String: Parameters.Names] = [
-            "account_holder": AccountHolder.names, "permissions": .leaf, "prefetch": .leaf, "return_url": .leaf,
+        version.takesCountries ? namesWithCountries : namesWithCountry
+    }
+
+    private static let namesWithCountries = names(country: "countries")
+    private static let namesWithCountry = names(country: "country")
+
+    private static func names(country: String) -> [String: Parameters.Names] {
+        [
+            "account_holder": AccountHolder.names,
+            "filters": .group([
+                "account_subcategories": .leaf, country: .leaf, "require_payment_method_support": .leaf,
+            ]),
+            "limits": ["accounts": .leaf], "manual_entry": ["mode": .leaf], "permissions": .leaf, "prefetch": .leaf,
+            "return_url": .leaf,
         ]
-        filters["require_payment_method_support"] = .leaf
-        names["limits"] = ["accounts": .leaf]
-        names["manual_entry"] = ["mode": .leaf]
-        names["filters"] = .group(filters)
-        return names
     }
 
     /// A new Session as it is asked for, checked as far as its parameters alone allow.

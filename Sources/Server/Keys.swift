@@ -109,7 +109,7 @@ private struct KeyAccess {
     }
 
     private func inDatabase(_ command: KeyCommand) async throws -> [KeyCommand.Shown] {
-        let logger = Logger(label: "linkspan", factory: { StreamLogHandler.standardError(label: $0) })
+        let logger = Logger(label: "linkspan", factory: { _ in LineLog() })
         let database = try folder.openDatabase(logger)
         let world = World(milliseconds: { Int64(Date().timeIntervalSince1970 * 1000) })
         let shown = try await database.write { db in try command.run(allowsLive: true, in: db, world) }

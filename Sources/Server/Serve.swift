@@ -31,7 +31,7 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try ServeSettings(options)
-        var logger = Logger(label: "linkspan", factory: { StreamLogHandler.standardError(label: $0) })
+        var logger = Logger(label: "linkspan", factory: { _ in LineLog() })
         logger.logLevel = settings.logLevel
         let folder = dataOptions.folder
         try folder.create()

@@ -166,7 +166,11 @@ struct Endpoint: Sendable {
             requestID: requestID,
             idempotencyKey: idempotencyKey,
             form: form,
-            fingerprint: { Secret.digest(Array((target + form.canonical).utf8)) },
+            fingerprint: {
+                var canonical = Array(target.utf8)
+                form.appendCanonical(to: &canonical)
+                return Secret.digest(canonical)
+            },
             id: Self.decoded(context.parameters.get("id") ?? ""),
             flow: flow
         )

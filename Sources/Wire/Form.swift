@@ -13,12 +13,15 @@ public enum FormNode: Sendable, Equatable {
 /// numbers; `a[]=` takes the next one.
 public struct FormMap: Sendable, Equatable {
     public private(set) var keys: [String] = []
-    private var nodes: [String: FormNode] = [:]
+    // Beside their keys and looked through in turn: a form has a handful, and its number is bounded.
+    private var nodes: [FormNode] = []
     private var nextIndex = 0
 
     public init() {}
 
-    public subscript(key: String) -> FormNode? { nodes[key] }
+    public subscript(key: String) -> FormNode? {
+        keys.firstIndex(of: key).map { nodes[$0] }
+    }
 
     public var isList: Bool {
         keys.allSatisfy { key in key.utf8.count <= 4 && key.utf8.allSatisfy { $0 >= 48 && $0 <= 57 } }
@@ -26,18 +29,27 @@ public struct FormMap: Sendable, Equatable {
 
     /// The elements of an array, in the order of their indices.
     public var elements: [FormNode] {
-        keys.sorted { (Int($0) ?? 0) < (Int($1) ?? 0) }.compactMap { nodes[$0] }
+        zip(keys, nodes).map { (Int($0) ?? 0, $1) }.sorted { $0.0 < $1.0 }.map(\.1)
     }
 
-    /// The same text for the same parameters, however they were ordered and spelled.
-    public var canonical: String {
-        keys.sorted().map { key in
-            switch nodes[key] {
-            case .value(let value): "\(key.utf8.count):\(key)=\(value.utf8.count):\(value)"
-            case .map(let map): "\(key.utf8.count):\(key){\(map.canonical)}"
-            case nil: ""
+    /// The same bytes for the same parameters, however they were ordered and spelled.
+    public func appendCanonical(to bytes: inout [UInt8]) {
+        func append(_ text: String) {
+            withUnsafeBytes(of: UInt32(truncatingIfNeeded: text.utf8.count)) { bytes.append(contentsOf: $0) }
+            bytes.append(contentsOf: text.utf8)
+        }
+        for index in keys.indices.sorted(by: { keys[$0] < keys[$1] }) {
+            append(keys[index])
+            switch nodes[index] {
+            case .value(let value):
+                bytes.append(0)
+                append(value)
+            case .map(let map):
+                bytes.append(1)
+                map.appendCanonical(to: &bytes)
             }
-        }.joined(separator: "&")
+        }
+        bytes.append(2)
     }
 
     fileprivate mutating func insert(
@@ -53,22 +65,26 @@ public struct FormMap: Sendable, Equatable {
         } else if key.utf8.count <= 4, let index = Int(key), index >= nextIndex {
             nextIndex = index + 1
         }
-        if nodes[key] == nil { keys.append(key) }
-        if path.count == 1 {
-            if case .map = nodes[key] { throw Self.contradiction(name) }
-            nodes[key] = .value(value)
+        guard let known = keys.firstIndex(of: key) else {
+            var node = FormNode.value(value)
+            if path.count > 1 {
+                var branch = FormMap()
+                try branch.insert(value, at: path.dropFirst(), name: name)
+                node = .map(branch)
+            }
+            keys.append(key)
+            nodes.append(node)
             return
         }
-        // Taken out while it grows, so that it is not copied.
-        switch nodes.updateValue(.value(""), forKey: key) {
-        case nil:
-            var branch = FormMap()
+        switch (nodes[known], path.count > 1) {
+        case (.value, false):
+            nodes[known] = .value(value)
+        case (.map(var branch), true):
+            // Taken out while it grows, so that it is not copied.
+            nodes[known] = .value("")
             try branch.insert(value, at: path.dropFirst(), name: name)
-            nodes[key] = .map(branch)
-        case .map(var branch):
-            try branch.insert(value, at: path.dropFirst(), name: name)
-            nodes[key] = .map(branch)
-        case .value:
+            nodes[known] = .map(branch)
+        default:
             throw Self.contradiction(name)
         }
     }
