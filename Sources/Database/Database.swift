@@ -7,32 +7,13 @@
 public import Logging
 
 public final class Database: Sendable {
-    private enum Driver {
-        case sqlite(SQLiteDriver)
-        #if PostgreSQL
-            case postgres(PostgresDriver)
-        #endif
-    }
+    private let driver: SQLiteDriver
 
-    private let driver: Driver
-
-    /// Opens a database and brings its schema up to date. A file of SQLite is made where there is none.
+    /// Opens a database and brings its schema up to date. A file is made where there is none.
     /// - Throws: ``DatabaseError/newerSchema(found:known:)`` where a newer version of the program wrote it.
     public init(_ location: Location, migrations: [Migration], logger: Logger) throws {
-        switch location {
-        case .file, .memory:
-            let driver = try SQLiteDriver(location, logger: logger)
-            try driver.migrate(migrations)
-            self.driver = .sqlite(driver)
-        case .server(let url, let connections):
-            #if PostgreSQL
-                let driver = try PostgresDriver(url: url, connections: connections, logger: logger)
-                try driver.migrate(migrations)
-                self.driver = .postgres(driver)
-            #else
-                throw DatabaseError.unsupported("this build of linkspan has no PostgreSQL")
-            #endif
-        }
+        driver = try SQLiteDriver(location, logger: logger)
+        try driver.migrate(migrations)
     }
 
     public enum Location: Sendable {
@@ -40,72 +21,42 @@ public final class Database: Sendable {
         case file(String)
         /// SQLite in memory: gone when the last reference is.
         case memory
-        /// PostgreSQL at `postgres://…`, by so many connections.
-        case server(url: String, connections: Int)
     }
 
     /// Runs `body` in a read transaction.
     public func read<T: Sendable>(_ body: @escaping @Sendable (Connection) throws -> T) async throws -> T {
-        switch driver {
-        case .sqlite(let driver): try driver.read(body)
-        #if PostgreSQL
-            case .postgres(let driver): try await driver.read(body)
-        #endif
-        }
+        try driver.read(body)
     }
 
     /// Runs a single query, outside of any transaction: cheaper than ``read(_:)``, and just as consistent as long as
     /// `body` runs one statement alone.
     public func lookup<T: Sendable>(_ body: @escaping @Sendable (Connection) throws -> T) async throws -> T {
-        switch driver {
-        case .sqlite(let driver): try driver.lookup(body)
-        #if PostgreSQL
-            case .postgres(let driver): try await driver.lookup(body)
-        #endif
-        }
+        try driver.lookup(body)
     }
 
     /// Runs `body` in a write transaction, as if it were alone, and returns once it is on disk. Where `body` throws,
     /// nothing of it stays. It may be run more than once.
     /// - Throws: what `body` threw; ``DatabaseError/busy`` where too many writes are waiting.
     public func write<T: Sendable>(_ body: @escaping @Sendable (Connection) throws -> T) async throws -> T {
-        switch driver {
-        case .sqlite(let driver): try await driver.write(body)
-        #if PostgreSQL
-            case .postgres(let driver): try await driver.write(body)
-        #endif
-        }
+        try await driver.write(body)
     }
 
     /// What a health check and `doctor` say of the database.
     public func status() async throws -> Status {
         let schema = try await lookup { try $0.first("SELECT COUNT(*) FROM migration") { try $0.int(0) } ?? 0 }
-        let engine: String
-        var synchronous: Int?
-        switch driver {
-        case .sqlite(let driver): (engine, synchronous) = (driver.engine, driver.synchronous)
-        #if PostgreSQL
-            case .postgres(let driver): engine = try await driver.engine()
-        #endif
-        }
-        return Status(engine: engine, schemaVersion: Int(schema), synchronous: synchronous)
+        return Status(engine: driver.engine, schemaVersion: Int(schema), synchronous: driver.synchronous)
     }
 
-    /// Ends all work: what was accepted is finished; SQLite folds its write-ahead log into the file.
+    /// Ends all work: what was accepted is finished, and the write-ahead log is folded into the file.
     public func close() throws {
-        switch driver {
-        case .sqlite(let driver): try driver.close()
-        #if PostgreSQL
-            case .postgres(let driver): driver.close()
-        #endif
-        }
+        try driver.close()
     }
 
     public struct Status: Sendable {
         /// The engine with its version, such as `SQLite 3.40.1`.
         public let engine: String
         public let schemaVersion: Int
-        /// SQLite's `synchronous` of the writing connection, 2 being FULL; nil elsewhere.
+        /// SQLite's `synchronous` of the writing connection, 2 being FULL; nil in memory.
         public let synchronous: Int?
     }
 }
@@ -135,7 +86,7 @@ public struct Migration: Sendable {
 public enum DatabaseError: Error, Equatable {
     /// A column held null or a type that the reader did not ask for.
     case unexpectedValue(column: Int)
-    /// More writes are waiting than the queue takes, or others are in the way; the caller may come again.
+    /// More writes are waiting than the queue takes; the caller may come again.
     case busy
     /// The schema was written by a newer version of the program.
     case newerSchema(found: Int, known: Int)
@@ -143,11 +94,5 @@ public enum DatabaseError: Error, Equatable {
     case unsafeSetting(String)
     /// The disk is full, cannot be written, or failed.
     case storage(String)
-    /// The server is away, or could not be reached.
-    case unavailable(String)
-    /// The role may not do what is needed.
-    case notAllowed(String)
-    /// An engine that is too old, or that this build does not have.
-    case unsupported(String)
     case closed
 }

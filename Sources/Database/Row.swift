@@ -3,21 +3,9 @@
 
 internal import CSQLite
 
-#if PostgreSQL
-    internal import CPostgres
-#endif
-
 public struct Row {
-    enum Source {
-        /// A statement of SQLite that stands at the row.
-        case sqlite(OpaquePointer)
-        #if PostgreSQL
-            /// A result of libpq in binary, and the row's number in it.
-            case postgres(OpaquePointer, Int32)
-        #endif
-    }
-
-    let source: Source
+    /// A statement that stands at the row.
+    let statement: OpaquePointer
 
     /// - Throws: ``DatabaseError/unexpectedValue(column:)`` where the column is null or of another type.
     public func text(_ column: Int) throws(DatabaseError) -> String {
@@ -26,15 +14,9 @@ public struct Row {
     }
 
     public func optionalText(_ column: Int) -> String? {
-        switch source {
-        case .sqlite(let statement):
-            sqlite3_column_text(statement, Int32(column)).map { start in
-                let count = Int(sqlite3_column_bytes(statement, Int32(column)))
-                return String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
-            }
-        #if PostgreSQL
-            case .postgres: value(column).map { String(decoding: $0, as: UTF8.self) }
-        #endif
+        sqlite3_column_text(statement, Int32(column)).map { start in
+            let count = Int(sqlite3_column_bytes(statement, Int32(column)))
+            return String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
         }
     }
 
@@ -45,19 +27,8 @@ public struct Row {
     }
 
     public func optionalInt(_ column: Int) -> Int64? {
-        switch source {
-        case .sqlite(let statement):
-            guard sqlite3_column_type(statement, Int32(column)) == SQLITE_INTEGER else { return nil }
-            return sqlite3_column_int64(statement, Int32(column))
-        #if PostgreSQL
-            case .postgres:
-                // Two, four or eight bytes, the highest first; the first one carries the sign.
-                guard let bytes = value(column), let first = bytes.first, [2, 4, 8].contains(bytes.count) else {
-                    return nil
-                }
-                return bytes.dropFirst().reduce(Int64(Int8(bitPattern: first))) { $0 << 8 | Int64($1) }
-        #endif
-        }
+        guard sqlite3_column_type(statement, Int32(column)) == SQLITE_INTEGER else { return nil }
+        return sqlite3_column_int64(statement, Int32(column))
     }
 
     /// A text out of a fixed set.
@@ -79,26 +50,9 @@ public struct Row {
     }
 
     public func optionalBytes(_ column: Int) -> [UInt8]? {
-        switch source {
-        case .sqlite(let statement):
-            guard sqlite3_column_type(statement, Int32(column)) == SQLITE_BLOB else { return nil }
-            let count = Int(sqlite3_column_bytes(statement, Int32(column)))
-            return [UInt8](UnsafeRawBufferPointer(start: sqlite3_column_blob(statement, Int32(column)), count: count))
-        #if PostgreSQL
-            case .postgres: return value(column).map { [UInt8]($0) }
-        #endif
-        }
+        guard sqlite3_column_type(statement, Int32(column)) == SQLITE_BLOB else { return nil }
+        let count = Int(sqlite3_column_bytes(statement, Int32(column)))
+        return [UInt8](UnsafeRawBufferPointer(start: sqlite3_column_blob(statement, Int32(column)), count: count))
     }
 
-    #if PostgreSQL
-        private func value(_ column: Int) -> UnsafeBufferPointer<UInt8>? {
-            guard case .postgres(let result, let row) = source, PQgetisnull(result, row, Int32(column)) == 0,
-                let start = PQgetvalue(result, row, Int32(column))
-            else { return nil }
-            let count = Int(PQgetlength(result, row, Int32(column)))
-            return start.withMemoryRebound(to: UInt8.self, capacity: count) {
-                UnsafeBufferPointer(start: $0, count: count)
-            }
-        }
-    #endif
 }

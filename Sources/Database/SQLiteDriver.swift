@@ -46,7 +46,7 @@ final class SQLiteDriver: Sendable {
         self.logger = logger
         switch location {
         case .file(let path): (self.path, synchronous) = (path, 2)
-        default: (path, synchronous) = (nil, nil)
+        case .memory: (path, synchronous) = (nil, nil)
         }
         writer = try Self.translating { [path] in
             let session = try SQLiteSession(path: path ?? ":memory:")

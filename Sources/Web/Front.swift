@@ -92,9 +92,6 @@ extension Service {
             return error
         case DatabaseError.busy:
             return .unavailable("The server is busy. Please try again.")
-        case DatabaseError.unavailable(let reason):
-            logger.error("the database is away", metadata: ["request_id": "\(requestID)", "reason": "\(reason)"])
-            return .unavailable("The database cannot be reached at the moment. Please try again.")
         case DatabaseError.storage(let reason):
             logger.error("storage failed", metadata: ["request_id": "\(requestID)", "reason": "\(reason)"])
             return .unavailable("The server cannot store anything at the moment. Please try again later.")
