@@ -146,32 +146,37 @@ public struct Session: Sendable {
 
     // MARK: Transitions
 
-    /// - Parameter lifetime: seconds until the hosted flow may no longer be opened.
-    /// - Returns: the Session with its secret.
-    public static func create(
-        _ request: Request,
-        lifetime: Int64,
-        in scope: Scope,
-        _ db: Connection,
-        _ world: World,
-        _ ring: KeyRing
-    ) throws -> (session: Session, secret: String) {
-        try request.holder.check(in: scope, db)
-        let id = world.id(.session)
-        let secret = world.secret("fcsess_client_secret_", length: 24)
-        let now = world.now()
-        let session = Session(
-            id: id,
-            scope: scope,
-            created: now,
-            expires: now + lifetime,
-            holder: request.holder,
-            configuration: request.configuration,
-            sealedSecret: try ring.seal(Array(secret.utf8), for: .clientSecret, owner: id),
-            status: .pending
-        )
-        try session.insert(db, digest: Secret.digest(secret))
-        return (session, secret)
+    /// A Session that is about to be made, with all that needs no database: sealing is kept off the writer's thread.
+    public struct Draft: Sendable {
+        fileprivate let session: Session
+        /// The client secret, for the one answer that shows it without unsealing.
+        public let secret: String
+        fileprivate let digest: [UInt8]
+
+        /// - Parameter lifetime: seconds until the hosted flow may no longer be opened.
+        public init(_ request: Request, lifetime: Int64, in scope: Scope, _ world: World, _ ring: KeyRing) throws {
+            let id = world.id(.session)
+            let now = world.now()
+            secret = world.secret("fcsess_client_secret_", length: 24)
+            digest = Secret.digest(secret)
+            session = Session(
+                id: id,
+                scope: scope,
+                created: now,
+                expires: now + lifetime,
+                holder: request.holder,
+                configuration: request.configuration,
+                sealedSecret: try ring.seal(Array(secret.utf8), for: .clientSecret, owner: id),
+                status: .pending
+            )
+        }
+    }
+
+    /// - Throws: `resource_missing` where there is no such account holder.
+    public static func create(_ draft: Draft, _ db: Connection) throws -> Session {
+        try draft.session.holder.check(in: draft.session.scope, db)
+        try draft.session.insert(db, digest: draft.digest)
+        return draft.session
     }
 
     /// - Throws: `session_expired` where the flow may no longer be used: its time is over, or it is done.

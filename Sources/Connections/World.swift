@@ -7,8 +7,16 @@ public import Wire
 public final class World: Sendable {
     private let milliseconds: @Sendable () -> Int64
     private let random: @Sendable () -> UInt64
-    /// The moment and the count of the id made last: ids of one millisecond are counted, and time never runs back.
-    private let last = Mutex<(moment: Int64, sequence: UInt64)>((0, 0))
+    private let ids: Mutex<Ids>
+
+    /// How ids go on. An id is no secret: its letters come from a fast generator that chance starts, not from chance
+    /// itself.
+    private struct Ids {
+        /// The moment and the count of the id made last: ids of one millisecond are counted, and time never runs back.
+        var moment: Int64 = 0
+        var sequence: UInt64 = 0
+        var generator: SplitMix
+    }
 
     /// How many ids one millisecond holds.
     private static let sequenceCapacity: UInt64 = 62 * 62
@@ -23,6 +31,7 @@ public final class World: Sendable {
         self.milliseconds = milliseconds
         let source = Source(random)
         self.random = { source.next() }
+        ids = Mutex(Ids(generator: SplitMix(state: source.next())))
     }
 
     /// Seconds since the Unix epoch.
@@ -32,23 +41,35 @@ public final class World: Sendable {
 
     public func id(_ kind: Identifier.Kind) -> String {
         let now = milliseconds()
-        let (moment, sequence) = last.withLock { last in
-            if now > last.moment {
-                last = (now, 0)
+        var (moment, sequence, generator) = ids.withLock { ids in
+            if now > ids.moment {
+                (ids.moment, ids.sequence) = (now, 0)
             } else {
-                last.sequence += 1
-                if last.sequence == Self.sequenceCapacity { last = (last.moment + 1, 0) }
+                ids.sequence += 1
+                if ids.sequence == Self.sequenceCapacity { (ids.moment, ids.sequence) = (ids.moment + 1, 0) }
             }
-            return last
+            return (ids.moment, ids.sequence, SplitMix(state: ids.generator.next()))
         }
-        var chance = Chance(next: random)
-        return Identifier.make(kind, milliseconds: moment, sequence: sequence, using: &chance)
+        return Identifier.make(kind, milliseconds: moment, sequence: sequence, using: &generator)
     }
 
     /// `prefix` and `length` letters and digits that nobody can guess.
     public func secret(_ prefix: String, length: Int) -> String {
         var chance = Chance(next: random)
         return Secret.make(prefix: prefix, length: length, using: &chance)
+    }
+
+    /// Steele, Lea and Flood's SplitMix64.
+    private struct SplitMix: RandomNumberGenerator {
+        var state: UInt64
+
+        mutating func next() -> UInt64 {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var mixed = state
+            mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+            mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+            return mixed ^ (mixed >> 31)
+        }
     }
 
     private final class Source<Generator: RandomNumberGenerator & Sendable>: Sendable {

@@ -154,7 +154,6 @@ struct Endpoint: Sendable {
         let form = try Form.decode(text)
         // Clients are idempotent by the Session's state; a person must not get at the merchant's keys.
         let idempotencyKey = isPost && !route.isForClients ? try Self.idempotencyKey(request.headers) : nil
-        let target = "\(request.method.rawValue) \(request.uri.path)\n"
         return Call(
             service: service,
             scope: scope,
@@ -164,7 +163,7 @@ struct Endpoint: Sendable {
             idempotencyKey: idempotencyKey,
             form: form,
             fingerprint: {
-                var canonical = Array(target.utf8)
+                var canonical = Array("\(request.method.rawValue) \(request.uri.path)\n".utf8)
                 form.appendCanonical(to: &canonical)
                 return Secret.digest(canonical)
             },

@@ -92,19 +92,19 @@ struct Pages: Sendable {
                 let holder = Array("&account_holder[type]=customer&account_holder[customer]=\(customer)".utf8)
                 let form = try Form.decode(body + holder)
                 let parameters = try Parameters(form, allowing: Session.names(.standard))
-                let (session, secret) = try Session.create(
+                let draft = try Session.Draft(
                     Session.Request(parameters, .standard),
                     lifetime: service.settings.sessionLifetime,
                     in: scope,
-                    db,
                     service.world,
                     service.ring
                 )
+                let session = try Session.create(draft, db)
                 let token = try FlowToken(session, end: .page, service.world).text(service.ring)
                 return Call.answer { json in
                     json.object { json in
                         json.field("id", session.id)
-                        json.field("client_secret", secret)
+                        json.field("client_secret", draft.secret)
                         json.field("hosted_auth_url", "\(service.settings.publicURL())/flow?t=\(token)")
                         json.field("publishable_key", demo.publishableKey)
                     }

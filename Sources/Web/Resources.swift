@@ -56,19 +56,14 @@ enum Sessions {
         let version = call.version
         let request = try Session.Request(call.parameters(Session.names(version)), version)
         let expansion = try call.expansion(Session.shape)
-        return try await call.write { [scope = call.scope, service = call.service] db, json in
-            let (session, secret) = try Session.create(
-                request,
-                lifetime: service.settings.sessionLifetime,
-                in: scope,
-                db,
-                service.world,
-                service.ring
-            )
-            try session.write(
+        let service = call.service
+        let lifetime = service.settings.sessionLifetime
+        let draft = try Session.Draft(request, lifetime: lifetime, in: call.scope, service.world, service.ring)
+        return try await call.write { db, json in
+            try Session.create(draft, db).write(
                 to: &json,
                 for: .server(version),
-                newSecret: secret,
+                newSecret: draft.secret,
                 expanding: expansion,
                 db,
                 service.ring

@@ -158,9 +158,8 @@ final class Stage: Sendable {
     ) async throws -> (session: Session, secret: String) {
         let request = try Session.Request(Self.parameters(form, Session.names(version)), version)
         let scope = scope ?? self.scope
-        return try await database.write { [world, ring] db in
-            try Session.create(request, lifetime: Self.lifetime, in: scope, db, world, ring)
-        }
+        let draft = try Session.Draft(request, lifetime: Self.lifetime, in: scope, world, ring)
+        return try await (database.write { db in try Session.create(draft, db) }, draft.secret)
     }
 
     func json(_ session: Session, _ version: APIVersion = .standard, expanding paths: String = "") async throws -> Node
