@@ -59,10 +59,8 @@ final class SQLiteDriver: Sendable {
         let journal = try session.value("PRAGMA journal_mode = WAL")
         try session.execute("PRAGMA synchronous = FULL")
         try session.query("PRAGMA journal_size_limit = 67108864") { _ in true }
-        // 32 MiB of pages, so that the indexes which are written at random places are not read again and again.
-        try session.execute("PRAGMA cache_size = -32768")
-        // 32 MiB: a page that is written often goes to the file once for many commits.
-        try session.query("PRAGMA wal_autocheckpoint = 8192") { _ in true }
+        // 16 MiB: a page that is written often goes to the file once for many commits, and no commit waits long for it.
+        try session.query("PRAGMA wal_autocheckpoint = 4096") { _ in true }
         let synchronous = try session.value("PRAGMA synchronous")
         guard synchronous == "2", journal == "wal" else {
             throw DatabaseError.unsafeSetting(

@@ -1,4 +1,4 @@
-"""What one caller must not get at: another person's Session, the other mode, what a key does not allow, secrets at rest."""
+"""What one caller must not get at: another's Session, the other mode, what a key does not allow, secrets at rest."""
 
 import base64
 import json
@@ -110,7 +110,8 @@ def test_secrets_stand_in_no_file_and_no_log(live):
     form = {"account_holder[type]": "customer", "account_holder[customer]": customer["id"], "permissions[]": "balances"}
     session = good(api.post("/v1/financial_connections/sessions", form, **{"Idempotency-Key": unique()}))
     secrets = [session["client_secret"], keys["secret"]]
-    files = [path for path in server.folder.rglob("*") if path.is_file() and path.name not in ("keys.env", "server.json")]
+    known = ("keys.env", "server.json")
+    files = [path for path in server.folder.rglob("*") if path.is_file() and path.name not in known]
     assert any(path.name == "linkspan.db" for path in files)
     for path in files:
         content = path.read_bytes()
