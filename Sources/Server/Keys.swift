@@ -9,7 +9,6 @@ internal import Logging
 internal import NIOCore
 internal import NIOFoundationCompat
 internal import NIOHTTP1
-internal import Web
 internal import Wire
 
 struct Keys: AsyncParsableCommand {
