@@ -432,7 +432,7 @@ public struct Customer: Sendable {
     }
 
     private func writeMembers(to json: inout JSONWriter) {
-        if let address = fields.address { address.write("address", to: &json) } else { json.nullField("address") }
+        Address.write(fields.address, to: &json)
         json.field("balance", 0)
         json.field("business_name", fields.businessName)
         json.field("created", created)
@@ -456,7 +456,7 @@ public struct Customer: Sendable {
         json.field("next_invoice_sequence", 1)
         json.field("phone", fields.phone)
         json.field("preferred_locales", fields.preferredLocales)
-        if let shipping = fields.shipping { shipping.write("shipping", to: &json) } else { json.nullField("shipping") }
+        Shipping.write(fields.shipping, to: &json)
         json.field("tax_exempt", fields.taxExempt)
         json.nullField("test_clock")
     }
@@ -468,11 +468,7 @@ extension Customer.Fields {
         var json = JSONWriter()
         json.object { json in
             if before.address != address {
-                if let address = before.address {
-                    address.write("address", to: &json)
-                } else {
-                    json.nullField("address")
-                }
+                Customer.Address.write(before.address, to: &json)
             }
             if before.businessName != businessName { json.field("business_name", before.businessName) }
             if before.description != description { json.field("description", before.description) }
@@ -490,11 +486,7 @@ extension Customer.Fields {
             if before.phone != phone { json.field("phone", before.phone) }
             if before.preferredLocales != preferredLocales { json.field("preferred_locales", before.preferredLocales) }
             if before.shipping != shipping {
-                if let shipping = before.shipping {
-                    shipping.write("shipping", to: &json)
-                } else {
-                    json.nullField("shipping")
-                }
+                Customer.Shipping.write(before.shipping, to: &json)
             }
             if before.taxExempt != taxExempt { json.field("tax_exempt", before.taxExempt) }
         }
@@ -503,24 +495,28 @@ extension Customer.Fields {
 }
 
 extension Customer.Address {
-    fileprivate func write(_ key: String, to json: inout JSONWriter) {
-        json.object(key) { json in
-            json.field("city", city)
-            json.field("country", country)
-            json.field("line1", line1)
-            json.field("line2", line2)
-            json.field("postal_code", postalCode)
-            json.field("state", state)
+    /// Writes the member `address`, null where there is none.
+    fileprivate static func write(_ address: Customer.Address?, to json: inout JSONWriter) {
+        guard let address else { return json.nullField("address") }
+        json.object("address") { json in
+            json.field("city", address.city)
+            json.field("country", address.country)
+            json.field("line1", address.line1)
+            json.field("line2", address.line2)
+            json.field("postal_code", address.postalCode)
+            json.field("state", address.state)
         }
     }
 }
 
 extension Customer.Shipping {
-    fileprivate func write(_ key: String, to json: inout JSONWriter) {
-        json.object(key) { json in
-            address.write("address", to: &json)
-            json.field("name", name)
-            json.field("phone", phone)
+    /// Writes the member `shipping`, null where there is none.
+    fileprivate static func write(_ shipping: Customer.Shipping?, to json: inout JSONWriter) {
+        guard let shipping else { return json.nullField("shipping") }
+        json.object("shipping") { json in
+            Customer.Address.write(shipping.address, to: &json)
+            json.field("name", shipping.name)
+            json.field("phone", shipping.phone)
         }
     }
 }
