@@ -41,31 +41,8 @@ public struct Account: Sendable {
         /// The institution ends the link as soon as the Session is done.
         public let closesAfterLinking: Bool
 
+        /// - Parameter numbers: what ``Number/json(_:)`` makes of them.
         public init(
-            institutionAccount: String,
-            displayName: String?,
-            last4: String?,
-            category: String,
-            subcategory: String,
-            supportsPayments: Bool,
-            numbers: [Number],
-            expectedDeactivation: Int64?,
-            closesAfterLinking: Bool
-        ) {
-            self.init(
-                institutionAccount: institutionAccount,
-                displayName: displayName,
-                last4: last4,
-                category: category,
-                subcategory: subcategory,
-                supportsPayments: supportsPayments,
-                numbers: numbers.isEmpty ? nil : Number.json(numbers),
-                expectedDeactivation: expectedDeactivation,
-                closesAfterLinking: closesAfterLinking
-            )
-        }
-
-        fileprivate init(
             institutionAccount: String,
             displayName: String?,
             last4: String?,
@@ -100,7 +77,9 @@ public struct Account: Sendable {
             self.expectedExpiry = expectedExpiry
         }
 
-        fileprivate static func json(_ numbers: [Number]) -> String {
+        /// Account numbers as they are stored and shown; nil where there are none.
+        public static func json(_ numbers: [Number]) -> String? {
+            guard !numbers.isEmpty else { return nil }
             var json = JSONWriter()
             json.array { json in
                 for number in numbers {

@@ -380,20 +380,21 @@ extension SignIn {
 
 extension BankAccount {
     var details: Account.Details {
-        Account.Details(
+        let numbers = numbers.map {
+            Account.Number(
+                identifierType: $0.identifier.rawValue,
+                status: $0.status.rawValue,
+                expectedExpiry: $0.expectedExpiry
+            )
+        }
+        return Account.Details(
             institutionAccount: id,
             displayName: displayName,
             last4: last4,
             category: category.rawValue,
             subcategory: subcategory.rawValue,
             supportsPayments: supportsPayments,
-            numbers: numbers.map {
-                Account.Number(
-                    identifierType: $0.identifier.rawValue,
-                    status: $0.status.rawValue,
-                    expectedExpiry: $0.expectedExpiry
-                )
-            },
+            numbers: Account.Number.json(numbers),
             expectedDeactivation: expectedDeactivation,
             closesAfterLinking: closesAfterLinking
         )

@@ -185,7 +185,7 @@ final class Stage: Sendable {
             category: subcategory == "credit_card" ? "credit" : "cash",
             subcategory: subcategory,
             supportsPayments: payments,
-            numbers: [],
+            numbers: nil,
             expectedDeactivation: nil,
             closesAfterLinking: closesAfterLinking
         )
