@@ -1,9 +1,10 @@
 /// What a bank connector must do.
 ///
-/// A connector turns one protocol (or, for ``Sandbox``, one fiction) into institutions, a sign-in and accounts. It
-/// never sees the database, the session or the merchant: it is handed an ``Attempt``, answers with a ``Step`` and in
-/// the end gives a credential, which the caller seals, stores and hands back. It keeps no state between calls, so any
-/// server of several can carry on what another began.
+/// A connector turns one protocol (or, for ``Sandbox``, one fiction) into institutions, a sign-in, accounts and their
+/// data. It never sees the database, the session or the merchant. While a person signs in it is handed an ``Attempt``
+/// and answers with a ``Step``; in the end it gives a credential, which the caller seals, stores and hands back in an
+/// ``Access`` whenever data is fetched. It keeps no state between calls, so any server of several can carry on what
+/// another began. What it can fetch it says by the small protocols that it conforms to.
 
 /// A bank as a person finds it in the search field.
 public struct Institution: Sendable, Hashable {
@@ -35,12 +36,28 @@ public struct Attempt: Sendable {
     public let now: Int64
     /// Whether this holder linked accounts of this institution before.
     public let isRelink: Bool
+    /// Where a sign-in that leaves for the institution's own pages comes back to.
+    public let callback: Callback
 
-    public init(institution: Institution, holder: String, now: Int64, isRelink: Bool) {
+    /// The way back from an institution's own pages.
+    public struct Callback: Sendable, Hashable {
+        /// The address to register as redirect URI, exact to the letter.
+        public let url: String
+        /// Unguessable and good for one return: the institution must hand it back as `state`.
+        public let state: String
+
+        public init(url: String, state: String) {
+            self.url = url
+            self.state = state
+        }
+    }
+
+    public init(institution: Institution, holder: String, now: Int64, isRelink: Bool, callback: Callback) {
         self.institution = institution
         self.holder = holder
         self.now = now
         self.isRelink = isRelink
+        self.callback = callback
     }
 }
 
@@ -48,8 +65,24 @@ public struct Attempt: Sendable {
 public enum Step: Sendable, Equatable {
     /// A form to fill in. `resume` is the connector's own note, opaque to all others, handed back with the answers.
     case prompt(Prompt, resume: [UInt8])
+    /// The person goes to a page of the institution and comes back by the attempt's ``Attempt/Callback``.
+    case redirect(url: String, resume: [UInt8])
+    /// The person does something elsewhere, such as in the bank's app; ask again after so many seconds.
+    case wait(seconds: Int64, resume: [UInt8])
     /// The person is signed in. The credential is secret: it is sealed before it is stored.
     case authorized(credential: [UInt8])
+}
+
+/// How a step was answered.
+public enum Response: Sendable, Equatable {
+    /// What was filled in, by field name.
+    case answers([String: String])
+    /// A file was given for a field of kind `file`.
+    case file(field: String, contents: [UInt8])
+    /// The person came back from the institution's page, with these parameters in the address; `state` was checked.
+    case returned([String: String])
+    /// Time passed.
+    case poll
 }
 
 /// A form of the institution, drawn by the hosted flow.
@@ -71,7 +104,7 @@ public struct Prompt: Sendable, Equatable {
 
     public struct Field: Sendable, Equatable {
         public enum Kind: String, Sendable {
-            case text, password, choice
+            case text, password, choice, file
         }
 
         public let name: String
@@ -171,17 +204,73 @@ public struct BankAccount: Sendable, Equatable {
     }
 }
 
+/// What opens an institution's data, for one call of a connector.
+public struct Access: Sendable {
+    public let institution: Institution
+    /// Who linked, as in ``Attempt/holder``.
+    public let holder: String
+    /// Seconds since the Unix epoch.
+    public let now: Int64
+    public let credential: [UInt8]
+    /// Stores a credential that takes the place of ``credential``. A connector that is given a new secret, such as a
+    /// rotated refresh token, stores it before it uses what came with it. Throws `superseded` where another server
+    /// renewed it first; then the call is given up and begun anew.
+    public let replace: @Sendable ([UInt8]) async throws(ConnectorError) -> Void
+
+    public init(
+        institution: Institution,
+        holder: String,
+        now: Int64,
+        credential: [UInt8],
+        replace: @escaping @Sendable ([UInt8]) async throws(ConnectorError) -> Void
+    ) {
+        self.institution = institution
+        self.holder = holder
+        self.now = now
+        self.credential = credential
+        self.replace = replace
+    }
+}
+
 /// Why an institution did not do what was asked.
 public enum ConnectorError: Error, Equatable {
     /// Down. `until` is when it expects to be back (seconds since the Unix epoch), nil where it did not say.
     case institutionUnavailable(until: Int64?)
+    /// Asked too often; `until` as above.
+    case rateLimited(until: Int64?)
     /// The institution refused the sign-in and will hear no second answer.
     case authorizationFailed
+    /// The person declined or turned back at the institution.
+    case cancelled
+    /// The link is over: the credential was refused, the consent ran out or was taken back. The person must link anew.
+    case relinkRequired
+    /// The account was closed, or is no longer part of the consent.
+    case accountClosed
+    /// The institution does not give this kind of data for this account.
+    case unsupported
+    /// Another server replaced the credential in the meantime.
+    case superseded
     /// An answer that breaks the protocol, or a failure without a name.
     case invalidResponse
 }
 
-/// The seam between Linkspan and the banks. Conformers: ``Sandbox``; each protocol that banks speak gets one.
+/// How often an institution may be asked for data.
+public struct RefreshPolicy: Sendable, Equatable {
+    /// Seconds from the start of a refresh to the next that may be asked for.
+    public let interval: Int64
+    /// Calls to one institution at the same time.
+    public let concurrency: Int
+    /// Calls for one credential within 24 hours, nil for no limit.
+    public let dailyBudget: Int?
+
+    public init(interval: Int64, concurrency: Int, dailyBudget: Int?) {
+        self.interval = interval
+        self.concurrency = concurrency
+        self.dailyBudget = dailyBudget
+    }
+}
+
+/// The seam between Linkspan and the banks.
 public protocol Connector: Sendable {
     /// Whether its institutions are fictions: they are offered in test mode alone.
     var isTest: Bool { get }
@@ -189,16 +278,51 @@ public protocol Connector: Sendable {
     /// Every institution that this connector reaches.
     var institutions: [Institution] { get }
 
+    var policy: RefreshPolicy { get }
+
     /// Starts a sign-in.
     func begin(_ attempt: Attempt) async throws(ConnectorError) -> Step
 
-    /// Carries a sign-in on with what the person filled in, by field name.
+    /// Carries a sign-in on.
+    /// - Parameter resume: the note of the step that is answered.
     func resume(
         _ attempt: Attempt,
         from resume: [UInt8],
-        answers: [String: String]
+        _ response: Response
     ) async throws(ConnectorError) -> Step
 
     /// The accounts that the credential opens, in the order in which the institution shows them.
-    func accounts(_ attempt: Attempt, credential: [UInt8]) async throws(ConnectorError) -> [BankAccount]
+    func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount]
+}
+
+/// A connector whose institutions tell balances.
+public protocol BalanceProviding: Connector {
+    /// - Parameter account: ``BankAccount/id``.
+    func balance(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> Balance
+}
+
+/// A connector whose institutions tell who owns an account.
+public protocol OwnershipProviding: Connector {
+    func owners(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> [Owner]
+}
+
+/// A connector whose institutions tell what happened on an account.
+public protocol TransactionProviding: Connector {
+    /// One page of what changed since the refresh that ended with `cursor`.
+    /// - Parameter cursor: the last page's ``TransactionPage/cursor``; nil for the first page ever, which begins 180
+    ///   days back or where the institution's memory ends.
+    func transactions(
+        of account: BankAccount.Reference,
+        after cursor: [UInt8]?,
+        _ access: Access
+    ) async throws(ConnectorError) -> TransactionPage
+}
+
+/// A connector whose institutions keep a consent that ends, or that can be taken back.
+public protocol ConsentKeeping: Connector {
+    /// When the institution will end the consent, seconds since the Unix epoch; nil where it has no end.
+    func consentExpiry(_ access: Access) async throws(ConnectorError) -> Int64?
+
+    /// Tells the institution that the consent is no longer needed.
+    func revoke(_ access: Access) async throws(ConnectorError)
 }

@@ -104,6 +104,8 @@ public struct Sandbox: Connector {
         immediatelyRequiresReauthentication, eventuallyRequiresReauthentication,
     ]
 
+    public let policy = RefreshPolicy(interval: 1, concurrency: 64, dailyBudget: nil)
+
     public init() {}
 
     /// A form at ``bankNonOAuth``, signed in at once at the others.
@@ -111,10 +113,10 @@ public struct Sandbox: Connector {
     /// Throws `institutionUnavailable` at the two institutions that are down, `invalidResponse` at ``downError`` and at
     /// an institution that is not among ``institutions``.
     public func begin(_ attempt: Attempt) async throws(ConnectorError) -> Step {
-        try reach(attempt)
+        try reach(attempt.institution, at: attempt.now)
         guard institutions.contains(where: { $0.id == attempt.institution.id }) else { throw .invalidResponse }
         return attempt.institution.id == Self.bankNonOAuth.id
-            ? SandboxSignIn.userAndPassword.ask() : .authorized(credential: credential(of: attempt))
+            ? SandboxSignIn.userAndPassword.ask() : .authorized(credential: SandboxCredential(attempt).bytes)
     }
 
     /// The next form, the same form with its `error` set, or signed in.
@@ -125,37 +127,33 @@ public struct Sandbox: Connector {
     public func resume(
         _ attempt: Attempt,
         from resume: [UInt8],
-        answers: [String: String]
+        _ response: Response
     ) async throws(ConnectorError) -> Step {
-        guard attempt.institution.id == Self.bankNonOAuth.id, let step = SandboxSignIn(note: resume) else {
-            throw .invalidResponse
-        }
-        return try step.answered(answers) ?? .authorized(credential: credential(of: attempt))
+        guard attempt.institution.id == Self.bankNonOAuth.id, let step = SandboxSignIn(note: resume),
+            case .answers(let answers) = response
+        else { throw .invalidResponse }
+        return try step.answered(answers) ?? .authorized(credential: SandboxCredential(attempt).bytes)
     }
 
-    /// The accounts of this holder at this institution; times in them count from `attempt.now`.
+    /// The accounts of this holder at this institution; times in them count from `access.now`.
     ///
     /// Throws as ``begin(_:)`` does, and `invalidResponse` for a credential that was not given to this holder here.
-    public func accounts(_ attempt: Attempt, credential: [UInt8]) async throws(ConnectorError) -> [BankAccount] {
-        try reach(attempt)
-        guard credential == self.credential(of: attempt) else { throw .invalidResponse }
-        return try SandboxAccounts(attempt: attempt).all()
+    public func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] {
+        try reach(access.institution, at: access.now)
+        guard let credential = SandboxCredential(access) else { throw .invalidResponse }
+        return try SandboxAccounts(access: access, isRelink: credential.isRelink).all()
     }
 
-    private func reach(_ attempt: Attempt) throws(ConnectorError) {
+    private func reach(_ institution: Institution, at now: Int64) throws(ConnectorError) {
         let hour: Int64 = 3600
-        switch attempt.institution.id {
+        switch institution.id {
         case Self.downScheduled.id:
-            let nextFullHour = (attempt.now + hour - 1) / hour * hour
+            let nextFullHour = (now + hour - 1) / hour * hour
             throw .institutionUnavailable(until: nextFullHour + 3 * hour)
         case Self.downUnscheduled.id: throw .institutionUnavailable(until: nil)
         case Self.downError.id: throw .invalidResponse
         default: return
         }
-    }
-
-    private func credential(of attempt: Attempt) -> [UInt8] {
-        Array("sandbox:\(attempt.institution.id):\(attempt.holder)".utf8)
     }
 
     private static func institution(
@@ -165,5 +163,27 @@ public struct Sandbox: Connector {
         featured: Bool = true
     ) -> Institution {
         Institution(id: id, name: name, domain: domain, featured: featured, countries: ["US"])
+    }
+}
+
+/// What a test institution gives at the end of a sign-in: whom it knows there, and whether it knew them before.
+struct SandboxCredential {
+    let isRelink: Bool
+    let bytes: [UInt8]
+
+    init(_ attempt: Attempt) {
+        self.init(attempt.institution, attempt.holder, isRelink: attempt.isRelink)
+    }
+
+    /// Nil for a credential that was not given to this holder here.
+    init?(_ access: Access) {
+        let kinds = [false, true].map { Self(access.institution, access.holder, isRelink: $0) }
+        guard let own = kinds.first(where: { $0.bytes == access.credential }) else { return nil }
+        self = own
+    }
+
+    private init(_ institution: Institution, _ holder: String, isRelink: Bool) {
+        self.isRelink = isRelink
+        bytes = Array("sandbox:\(institution.id):\(holder)\(isRelink ? ":again" : "")".utf8)
     }
 }

@@ -5,23 +5,25 @@
 /// institution that has no accounts here (`invalidResponse`). The ids are for telling accounts apart, not for keeping
 /// secrets: the hash behind them can be run backwards.
 
-/// What one attempt finds.
+/// What one holder finds at one institution.
 struct SandboxAccounts {
-    let attempt: Attempt
+    let access: Access
+    /// Whether the holder linked accounts there before.
+    let isRelink: Bool
 
     private static let day: Int64 = 86_400
 
-    private var inThirtyDays: Int64 { attempt.now + 30 * Self.day }
+    private var inThirtyDays: Int64 { access.now + 30 * Self.day }
 
     func all() throws(ConnectorError) -> [BankAccount] {
-        switch attempt.institution.id {
+        switch access.institution.id {
         case Sandbox.testNonOAuth.id, Sandbox.bankNonOAuth.id: scenarios
         case Sandbox.ownershipAccounts.id: owned
         case Sandbox.invalidPaymentAccounts.id: withoutNumbers
         case Sandbox.tokenizedAccountNumber.id: tokenized
         case Sandbox.inactiveAccounts.id: pair(closesAfterLinking: true)
         case Sandbox.immediatelyRequiresReauthentication.id:
-            pair(expectedDeactivation: attempt.isRelink ? attempt.now + Self.day : nil)
+            pair(expectedDeactivation: isRelink ? access.now + Self.day : nil)
         case Sandbox.eventuallyRequiresReauthentication.id:
             pair(expectedDeactivation: inThirtyDays)
         default: throw .invalidResponse
@@ -74,7 +76,7 @@ struct SandboxAccounts {
         return [
             account("Expired", .checking, numbers: number(.deactivated, until: nil)),
             account("Eventually Expiring", .checking, numbers: number(.transactable, until: inThirtyDays)),
-            account("Immediately Expiring", .checking, numbers: number(.transactable, until: attempt.now)),
+            account("Immediately Expiring", .checking, numbers: number(.transactable, until: access.now)),
         ]
     }
 
@@ -125,7 +127,7 @@ struct SandboxAccounts {
         expectedDeactivation: Int64? = nil,
         closesAfterLinking: Bool = false
     ) -> BankAccount {
-        let seed = Self.seed(attempt.institution.id, attempt.holder, name)
+        let seed = Self.seed(access.institution.id, access.holder, name)
         let numbers = numbers ?? kind.numbers
         return BankAccount(
             id: Self.padded(String(seed, radix: 16), to: 16),

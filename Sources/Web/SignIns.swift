@@ -21,7 +21,7 @@ enum SignIns {
             if let refusal = session.refusal(ofCountries: institution.countries) {
                 throw StripeError(param: "institution", message: "\(institution.name) can't be linked: \(refusal)")
             }
-            return try Attempt(institution, session, db, service.world)
+            return try Attempt(institution, session, db, service)
         }
         let step = try await reaching(institution) { () async throws(ConnectorError) in
             try await connector.begin(attempt)
@@ -30,7 +30,7 @@ enum SignIns {
             let session = try call.consentedSession(db)
             let signIn = try SignIn.begin(
                 at: institution.id,
-                step.progress,
+                try step.progress(),
                 for: session,
                 db,
                 service.world,
@@ -53,7 +53,7 @@ enum SignIns {
         let step: Step
         do {
             step = try await reaching(institution) { [answers] () async throws(ConnectorError) in
-                try await connector.resume(attempt, from: note, answers: answers)
+                try await connector.resume(attempt, from: note, .answers(answers))
             }
         } catch {
             _ = try await service.database.write { db in
@@ -64,7 +64,7 @@ enum SignIns {
         }
         return try await call.write { db, json in
             var current = try SignIn.find(signIn.id, of: call.consentedSession(db), db)
-            if current.isAtSameStep(as: signIn) { try current.advance(step.progress, db, service.ring) }
+            if current.isAtSameStep(as: signIn) { try current.advance(try step.progress(), db, service.ring) }
             current.write(to: &json, institution)
         }
     }
@@ -192,7 +192,7 @@ enum SignIns {
             throw StripeError(param: "id", message: "The account holder has not signed in at \(institution.name).")
         }
         let accounts = try await reaching(institution) { () async throws(ConnectorError) in
-            try await connector.accounts(attempt, credential: credential)
+            try await connector.accounts(Access(attempt, credential))
         }
         return try await call.service.database.read { db in
             let session = try call.consentedSession(db)
@@ -259,7 +259,7 @@ enum SignIns {
         else {
             throw StripeError(param: "id", message: "The institution of this sign-in is no longer served.")
         }
-        let attempt = Attempt(institution, session, isRelink: isRelink, service.world)
+        let attempt = Attempt(institution, session, isRelink: isRelink, service)
         return (signIn, institution, connector, attempt)
     }
 }
@@ -282,42 +282,59 @@ private func refusal(_ error: ConnectorError, of institution: Institution) -> St
         var extra: [(name: String, value: StripeError.Extra)] = [("institution_unavailable", .bool(true))]
         if let until { extra.insert(("expected_to_be_available_at", .int(until)), at: 0) }
         return StripeError(message: "\(institution.name) is currently unavailable.").with(extra)
-    case .authorizationFailed:
+    case .rateLimited:
+        return StripeError(message: "\(institution.name) was asked too often. Try again later.")
+    case .authorizationFailed, .cancelled, .relinkRequired:
         return StripeError(message: "\(institution.name) refused the sign-in.").with([
             ("reason", .text("authorization_failed"))
         ])
-    case .invalidResponse:
+    case .accountClosed, .invalidResponse, .superseded, .unsupported:
         return StripeError(message: "\(institution.name) gave an answer that could not be understood.")
     }
 }
 
 extension Attempt {
-    init(_ institution: Institution, _ session: Session, _ db: Connection, _ world: World) throws {
+    init(_ institution: Institution, _ session: Session, _ db: Connection, _ service: Service) throws {
         let isRelink = try Account.isKnown(
             institution: institution.id,
             to: session.holder.id,
             in: session.scope,
             db
         )
-        self.init(institution, session, isRelink: isRelink, world)
+        self.init(institution, session, isRelink: isRelink, service)
     }
 
-    init(_ institution: Institution, _ session: Session, isRelink: Bool, _ world: World) {
+    init(_ institution: Institution, _ session: Session, isRelink: Bool, _ service: Service) {
         let scope = session.scope
         self.init(
             institution: institution,
             holder: "\(scope.merchant)|\(scope.livemode ? "live" : "test")|\(session.holder.id)",
-            now: world.now(),
-            isRelink: isRelink
+            now: service.world.now(),
+            isRelink: isRelink,
+            callback: .init(url: "\(service.settings.publicURL())/flow/return", state: "")
         )
     }
 }
 
+extension Access {
+    /// The access of a sign-in whose credential is not stored yet, and so cannot be replaced.
+    init(_ attempt: Attempt, _ credential: [UInt8]) {
+        self.init(
+            institution: attempt.institution,
+            holder: attempt.holder,
+            now: attempt.now,
+            credential: credential
+        ) { _ throws(ConnectorError) in throw .superseded }
+    }
+}
+
 extension Step {
-    var progress: SignIn.Progress {
+    /// - Throws: where the sign-in leaves for the institution's own pages, which the flow does not do yet.
+    func progress() throws(StripeError) -> SignIn.Progress {
         switch self {
-        case .prompt(let prompt, let resume): .prompt(json: prompt.json, note: resume)
-        case .authorized(let credential): .authorized(credential: credential)
+        case .prompt(let prompt, let resume): return .prompt(json: prompt.json, note: resume)
+        case .authorized(let credential): return .authorized(credential: credential)
+        case .redirect, .wait: throw .internalFault
         }
     }
 }

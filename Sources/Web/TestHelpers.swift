@@ -66,12 +66,12 @@ enum TestHelpers {
             if let refusal = session.refusal(ofCountries: institution.countries) {
                 throw StripeError(param: "institution", message: "\(institution.name) can't be linked: \(refusal)")
             }
-            return (session, try Attempt(institution, session, db, service.world))
+            return (session, try Attempt(institution, session, db, service))
         }
         let (credential, accounts) = try await reaching(institution) {
             () async throws(ConnectorError) -> ([UInt8], [BankAccount]) in
             let credential = try await signIn(attempt, connector)
-            return (credential, try await connector.accounts(attempt, credential: credential))
+            return (credential, try await connector.accounts(Access(attempt, credential)))
         }
         let details = try choose(chosen, of: accounts.map(\.details), in: session)
         return (details, credential)
@@ -89,7 +89,9 @@ enum TestHelpers {
             case .prompt(let prompt, let resume):
                 var answers: [String: String] = [:]
                 for field in prompt.fields { answers[field.name] = field.options.first?.value ?? "test" }
-                step = try await connector.resume(attempt, from: resume, answers: answers)
+                step = try await connector.resume(attempt, from: resume, .answers(answers))
+            case .redirect, .wait:
+                throw .unsupported
             }
         }
         throw .invalidResponse

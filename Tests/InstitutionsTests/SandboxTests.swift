@@ -14,7 +14,19 @@ private func attempt(
     now: Int64 = now,
     isRelink: Bool = false
 ) -> Attempt {
-    Attempt(institution: institution, holder: holder, now: now, isRelink: isRelink)
+    Attempt(
+        institution: institution,
+        holder: holder,
+        now: now,
+        isRelink: isRelink,
+        callback: .init(url: "https://link.example/flow/return", state: "state")
+    )
+}
+
+private func access(_ attempt: Attempt, _ credential: [UInt8]) -> Access {
+    Access(institution: attempt.institution, holder: attempt.holder, now: attempt.now, credential: credential) {
+        _ throws(ConnectorError) in throw .unsupported
+    }
 }
 
 private func prompted(_ step: Step) throws -> (prompt: Prompt, resume: [UInt8]) {
@@ -37,7 +49,7 @@ private func credential(_ step: Step) throws -> [UInt8] {
 private func signIn(_ password: String) async throws -> Step {
     let attempt = attempt(Sandbox.bankNonOAuth)
     let (_, resume) = try prompted(try await sandbox.begin(attempt))
-    return try await sandbox.resume(attempt, from: resume, answers: ["username": "ada", "password": password])
+    return try await sandbox.resume(attempt, from: resume, .answers(["username": "ada", "password": password]))
 }
 
 /// The form `step`, its only field answered with `answer`.
@@ -45,15 +57,15 @@ private func answering(_ step: Step, with answer: String) async throws -> Step {
     let (prompt, resume) = try prompted(step)
     let field = try #require(prompt.fields.first)
     #expect(prompt.fields.count == 1)
-    return try await sandbox.resume(attempt(Sandbox.bankNonOAuth), from: resume, answers: [field.name: answer])
+    return try await sandbox.resume(attempt(Sandbox.bankNonOAuth), from: resume, .answers([field.name: answer]))
 }
 
 private func accounts(_ attempt: Attempt) async throws -> [BankAccount] {
     var step = try await sandbox.begin(attempt)
     if case .prompt(_, let resume) = step {
-        step = try await sandbox.resume(attempt, from: resume, answers: ["username": "ada", "password": "any"])
+        step = try await sandbox.resume(attempt, from: resume, .answers(["username": "ada", "password": "any"]))
     }
-    return try await sandbox.accounts(attempt, credential: try credential(step))
+    return try await sandbox.accounts(access(attempt, try credential(step)))
 }
 
 private let open = [
@@ -125,7 +137,7 @@ struct SandboxInstitutionsTests {
         )
         await #expect(throws: ConnectorError.invalidResponse) { try await sandbox.begin(attempt(other)) }
         await #expect(throws: ConnectorError.invalidResponse) {
-            try await sandbox.accounts(attempt(other), credential: Array("sandbox:\(other.id):cus_A".utf8))
+            try await sandbox.accounts(access(attempt(other), Array("sandbox:\(other.id):cus_A".utf8)))
         }
     }
 }
@@ -163,7 +175,7 @@ struct SandboxDownTests {
     @Test("what is down gives no accounts either")
     func accountsDown() async {
         await #expect(throws: ConnectorError.institutionUnavailable(until: nil)) {
-            try await sandbox.accounts(attempt(Sandbox.downUnscheduled), credential: [])
+            try await sandbox.accounts(access(attempt(Sandbox.downUnscheduled), []))
         }
     }
 }
@@ -192,7 +204,7 @@ struct SandboxSignInTests {
         let attempt = attempt(Sandbox.bankNonOAuth)
         let (_, resume) = try prompted(try await sandbox.begin(attempt))
         let answers = ["username": "error", "password": "x"]
-        _ = try credential(try await sandbox.resume(attempt, from: resume, answers: answers))
+        _ = try credential(try await sandbox.resume(attempt, from: resume, .answers(answers)))
     }
 
     @Test("options: a choice, then in", arguments: ["options", "Options"])
@@ -251,7 +263,7 @@ struct SandboxSignInTests {
         #expect(again.prompt.title == first.prompt.title)
         #expect(again.prompt.error != nil)
         let answers = ["username": "ada", "password": "right"]
-        _ = try credential(try await sandbox.resume(attempt, from: again.resume, answers: answers))
+        _ = try credential(try await sandbox.resume(attempt, from: again.resume, .answers(answers)))
     }
 
     @Test("special inputs count in later text fields too", arguments: ["mfa", "security_question"])
@@ -275,7 +287,7 @@ struct SandboxSignInTests {
             (["username": "ada", "password": "  "], "Password"),
         ]
         for (answers, label) in incomplete {
-            let again = try prompted(try await sandbox.resume(attempt, from: first.resume, answers: answers))
+            let again = try prompted(try await sandbox.resume(attempt, from: first.resume, .answers(answers)))
             #expect(again.prompt.fields == first.prompt.fields)
             #expect(again.resume == first.resume)
             #expect(try #require(again.prompt.error).contains(label))
@@ -287,7 +299,7 @@ struct SandboxSignInTests {
         let first = try prompted(try await signIn(password))
         let label = try #require(first.prompt.fields.first).label
         let again = try prompted(
-            try await sandbox.resume(attempt(Sandbox.bankNonOAuth), from: first.resume, answers: [:])
+            try await sandbox.resume(attempt(Sandbox.bankNonOAuth), from: first.resume, .answers([:]))
         )
         #expect(again.prompt.fields == first.prompt.fields)
         #expect(try #require(again.prompt.error).contains(label))
@@ -308,7 +320,7 @@ struct SandboxSignInTests {
     func noEcho() async throws {
         let attempt = attempt(Sandbox.bankNonOAuth)
         let (_, resume) = try prompted(try await sandbox.begin(attempt))
-        let step = try await sandbox.resume(attempt, from: resume, answers: ["password": "correct horse"])
+        let step = try await sandbox.resume(attempt, from: resume, .answers(["password": "correct horse"]))
         #expect(!String(describing: try prompted(step).prompt).contains("correct horse"))
         #expect(!String(decoding: try prompted(step).resume, as: UTF8.self).contains("correct horse"))
     }
@@ -317,7 +329,7 @@ struct SandboxSignInTests {
     func unknownNote(note: [UInt8]) async {
         await #expect(throws: ConnectorError.invalidResponse) {
             let answers = ["username": "ada", "password": "x"]
-            return try await sandbox.resume(attempt(Sandbox.bankNonOAuth), from: note, answers: answers)
+            return try await sandbox.resume(attempt(Sandbox.bankNonOAuth), from: note, .answers(answers))
         }
     }
 
@@ -326,7 +338,7 @@ struct SandboxSignInTests {
         let (_, resume) = try prompted(try await sandbox.begin(attempt(Sandbox.bankNonOAuth)))
         await #expect(throws: ConnectorError.invalidResponse) {
             let answers = ["username": "ada", "password": "x"]
-            return try await sandbox.resume(attempt(Sandbox.testNonOAuth), from: resume, answers: answers)
+            return try await sandbox.resume(attempt(Sandbox.testNonOAuth), from: resume, .answers(answers))
         }
     }
 }
@@ -425,7 +437,7 @@ struct SandboxAccountsTests {
         let elsewhere = try credential(try await sandbox.begin(attempt(Sandbox.ownershipAccounts)))
         for wrong in [other, elsewhere, []] {
             await #expect(throws: ConnectorError.invalidResponse) {
-                try await sandbox.accounts(attempt(Sandbox.testNonOAuth), credential: wrong)
+                try await sandbox.accounts(access(attempt(Sandbox.testNonOAuth), wrong))
             }
         }
     }

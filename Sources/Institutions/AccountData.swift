@@ -1,0 +1,123 @@
+/// What an institution tells of an account when its data is fetched: balances, owners and transactions.
+///
+/// Amounts are whole minor units of their currency, `-1250` of `usd` being 12 dollars 50 owed or paid by the holder, and
+/// currencies are ISO 4217 codes in lower case. Times are seconds since the Unix epoch.
+
+extension BankAccount {
+    /// An account that was linked, as its data is asked for.
+    public struct Reference: Sendable, Hashable {
+        /// ``BankAccount/id``.
+        public let id: String
+        public let category: Category
+        public let subcategory: Subcategory
+
+        public init(id: String, category: Category, subcategory: Subcategory) {
+            self.id = id
+            self.category = category
+            self.subcategory = subcategory
+        }
+    }
+}
+
+/// Positive amounts are owed to the holder, negative ones by the holder: the debt of a card is negative.
+public struct Balance: Sendable, Equatable {
+    public enum Kind: Sendable, Equatable {
+        /// What the holder may dispose of, where the institution tells.
+        case cash(available: [String: Int64]?)
+        /// The credit in use, where the institution tells.
+        case credit(used: [String: Int64]?)
+    }
+
+    /// When the institution reckoned it.
+    public let asOf: Int64
+    public let current: [String: Int64]
+    public let kind: Kind
+
+    public init(asOf: Int64, current: [String: Int64], kind: Kind) {
+        self.asOf = asOf
+        self.current = current
+        self.kind = kind
+    }
+}
+
+public struct Owner: Sendable, Equatable {
+    public let name: String
+    public let email: String?
+    public let phone: String?
+    /// One line, its parts joined by commas.
+    public let address: String?
+
+    public init(name: String, email: String?, phone: String?, address: String?) {
+        self.name = name
+        self.email = email
+        self.phone = phone
+        self.address = address
+    }
+}
+
+public struct BankTransaction: Sendable, Equatable {
+    public enum Status: String, Sendable {
+        case pending, posted, void
+    }
+
+    /// The institution's own name for it, unique on the account.
+    public let id: String
+    /// The pending transaction, by its `id`, that this one takes the place of; nil where it has no forerunner or keeps
+    /// the forerunner's id.
+    public let replaces: String?
+    /// Negative for money that left the account.
+    public let amount: Int64
+    public let currency: String
+    public let description: String
+    public let status: Status
+    public let transactedAt: Int64
+    /// When it was posted or became void; nil while it is pending.
+    public let settledAt: Int64?
+
+    public init(
+        id: String,
+        replaces: String? = nil,
+        amount: Int64,
+        currency: String,
+        description: String,
+        status: Status,
+        transactedAt: Int64,
+        settledAt: Int64?
+    ) {
+        self.id = id
+        self.replaces = replaces
+        self.amount = amount
+        self.currency = currency
+        self.description = description
+        self.status = status
+        self.transactedAt = transactedAt
+        self.settledAt = settledAt
+    }
+}
+
+public struct TransactionPage: Sendable, Equatable {
+    /// New ones and known ones; those that did not change do no harm.
+    public let transactions: [BankTransaction]
+    /// Ids of transactions that the institution took back: they become void.
+    public let removed: [String]
+    /// The connector's own note of how far it is, opaque to all others; handed back for the next page or refresh.
+    public let cursor: [UInt8]
+    public let hasMore: Bool
+    /// Set on the last page by a connector that reads date windows: between these moments of `transactedAt`, what this
+    /// refresh did not bring no longer exists. A pending transaction in it that was not seen again becomes void.
+    public let completeWindow: Range<Int64>?
+
+    public init(
+        transactions: [BankTransaction],
+        removed: [String] = [],
+        cursor: [UInt8],
+        hasMore: Bool,
+        completeWindow: Range<Int64>? = nil
+    ) {
+        self.transactions = transactions
+        self.removed = removed
+        self.cursor = cursor
+        self.hasMore = hasMore
+        self.completeWindow = completeWindow
+    }
+}
