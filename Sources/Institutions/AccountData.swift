@@ -1,7 +1,7 @@
 /// What an institution tells of an account when its data is fetched: balances, owners and transactions.
 ///
-/// Amounts are whole minor units of their currency, `-1250` of `usd` being 12 dollars 50 owed or paid by the holder, and
-/// currencies are ISO 4217 codes in lower case. Times are seconds since the Unix epoch.
+/// Amounts are whole minor units of their currency: `-1250` of `usd` is 12 dollars 50 owed or paid by the holder.
+/// Currencies are ISO 4217 codes in lower case. Times are seconds since the Unix epoch.
 
 extension BankAccount {
     /// An account that was linked, as its data is asked for.
