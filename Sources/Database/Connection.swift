@@ -36,6 +36,11 @@ public struct Connection {
         try session.execute(sql)
     }
 
+    /// Hints, once the write around it is committed, that there is work: see ``Database/wakes(_:)``.
+    public func wake(_ channel: Wake) {
+        session.wakes.insert(channel)
+    }
+
     /// Runs `body` so that what it wrote is undone where it throws, while the transaction around it goes on.
     public func savepoint<T>(_ body: () throws -> T) throws -> T {
         try execute("SAVEPOINT part")

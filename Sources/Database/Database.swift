@@ -41,6 +41,13 @@ public final class Database: Sendable {
         try await driver.write(body)
     }
 
+    /// Hints that there may be work on a channel, given by ``Connection/wake(_:)`` in a write that was committed. Those
+    /// that come while one waits are one. A hint can be lost: whoever listens asks the database too, from time to time.
+    /// The stream ends when the database is closed.
+    public func wakes(_ channel: Wake) -> AsyncStream<Void> {
+        driver.listeners.stream(channel)
+    }
+
     /// What a health check and `doctor` say of the database.
     public func status() async throws -> Status {
         let schema = try await lookup { try $0.first("SELECT COUNT(*) FROM migration") { try $0.int(0) } ?? 0 }

@@ -20,6 +20,7 @@ final class SQLiteDriver: Sendable {
 
     /// What the writing connection's `synchronous` is: 2, FULL, or nil in memory.
     let synchronous: Int?
+    let listeners = Listeners()
     /// Nil in memory, where the writer is the only connection.
     private let path: String?
     private let logger: Logger
@@ -178,6 +179,7 @@ final class SQLiteDriver: Sendable {
     /// - Throws: where the transaction as a whole failed; then none of the batch is on disk.
     private func commit(_ batch: [any PendingWrite], _ session: SQLiteSession) throws {
         let connection = Connection(session)
+        session.wakes = []
         try session.execute("BEGIN IMMEDIATE")
         if !batch.allSatisfy({ $0.run(connection) }) {
             if session.isInTransaction { try session.execute("ROLLBACK") }
@@ -189,6 +191,7 @@ final class SQLiteDriver: Sendable {
             }
         }
         try session.execute("COMMIT")
+        listeners.wake(session.wakes)
     }
 
     // MARK: Schema and end
@@ -212,6 +215,7 @@ final class SQLiteDriver: Sendable {
     func close() throws {
         queue.withLock { $0.isClosed = true }
         thread.sync { drain() }
+        listeners.close()
         readers.withLock { readers in
             readers.isClosed = true
             readers.idle = []

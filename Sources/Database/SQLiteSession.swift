@@ -13,6 +13,8 @@ final class SQLiteSession: @unchecked Sendable {
 
     private let handle: OpaquePointer
     private var prepared: [String: OpaquePointer] = [:]
+    /// The hints of the transaction that is open.
+    var wakes: Set<Wake> = []
 
     /// Opens a file, made where there is none.
     /// - Parameter path: a path, or `:memory:`.
