@@ -216,18 +216,22 @@ public struct Access: Sendable {
     /// rotated refresh token, stores it before it uses what came with it. Throws `superseded` where another server
     /// renewed it first; then the call is given up and begun anew.
     public let replace: @Sendable ([UInt8]) async throws(ConnectorError) -> Void
+    /// What tests made of the account that is asked about; nil where they made nothing, and for every real bank.
+    public let fabrication: Fabrication?
 
     public init(
         institution: Institution,
         holder: String,
         now: Int64,
         credential: [UInt8],
+        fabrication: Fabrication? = nil,
         replace: @escaping @Sendable ([UInt8]) async throws(ConnectorError) -> Void
     ) {
         self.institution = institution
         self.holder = holder
         self.now = now
         self.credential = credential
+        self.fabrication = fabrication
         self.replace = replace
     }
 }
