@@ -212,27 +212,40 @@ public struct Access: Sendable {
     /// Seconds since the Unix epoch.
     public let now: Int64
     public let credential: [UInt8]
-    /// Stores a credential that takes the place of ``credential``. A connector that is given a new secret, such as a
-    /// rotated refresh token, stores it before it uses what came with it. Throws `superseded` where another server
-    /// renewed it first; then the call is given up and begun anew.
-    public let replace: @Sendable ([UInt8]) async throws(ConnectorError) -> Void
+    /// Whether the person is there and waits for the answer. Some institutions want to be told.
+    public let isPersonPresent: Bool
     /// What tests made of the account that is asked about; nil where they made nothing, and for every real bank.
     public let fabrication: Fabrication?
+    /// Renews the credential, one call at a time for all that hangs on it, over all servers.
+    ///
+    /// It is given a question for the institution and asks it with the credential that is stored by then; what the
+    /// question answers is stored before this returns it. Where another call renewed the credential in the meantime,
+    /// the question is not asked and that credential returned. A connector whose secrets change while they are used,
+    /// such as refresh tokens that rotate, must get the new one in no other way. Throws what the question throws, or
+    /// `superseded` where another call is at it for too long; then all is begun anew.
+    public let renew: Renewal
+
+    public typealias Renewal =
+        @Sendable (
+            _ ask: @escaping @Sendable (_ stored: [UInt8]) async throws(ConnectorError) -> [UInt8]
+        ) async throws(ConnectorError) -> [UInt8]
 
     public init(
         institution: Institution,
         holder: String,
         now: Int64,
         credential: [UInt8],
+        isPersonPresent: Bool = false,
         fabrication: Fabrication? = nil,
-        replace: @escaping @Sendable ([UInt8]) async throws(ConnectorError) -> Void
+        renew: @escaping Renewal
     ) {
         self.institution = institution
         self.holder = holder
         self.now = now
         self.credential = credential
+        self.isPersonPresent = isPersonPresent
         self.fabrication = fabrication
-        self.replace = replace
+        self.renew = renew
     }
 }
 
@@ -252,7 +265,7 @@ public enum ConnectorError: Error, Equatable {
     case accountClosed
     /// The institution does not give this kind of data for this account.
     case unsupported
-    /// Another server replaced the credential in the meantime.
+    /// The credential is being renewed, or was renewed, by another call.
     case superseded
     /// An answer that breaks the protocol, or a failure without a name.
     case invalidResponse

@@ -323,7 +323,8 @@ extension Access {
             institution: attempt.institution,
             holder: attempt.holder,
             now: attempt.now,
-            credential: credential
+            credential: credential,
+            isPersonPresent: true
         ) { _ throws(ConnectorError) in throw .superseded }
     }
 }
