@@ -17,7 +17,7 @@ enum Rules {
         "Database": ["CPostgres", "CSQLite", "Logging"],
         "Wire": ["HTTPTypes", "NIOCore"],
         "Vault": ["Crypto"],
-        "Outbound": ["AsyncHTTPClient", "NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL", "Vault"],
+        "Outbound": ["NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL"],
         "Connections": ["Database", "Vault", "Wire"],
         "Institutions": ["Outbound", "Wire"],
         // Both open transactions, so they know the database; requests are of types from beneath Hummingbird.
