@@ -14,6 +14,10 @@ let package = Package(
     name: "linkspan",
     platforms: [.macOS(.v15)],
     products: [.executable(name: "linkspan", targets: ["Server"])],
+    traits: [
+        .trait(name: "Postgres", description: "PostgreSQL beside SQLite; it needs libpq."),
+        .default(enabledTraits: ["Postgres"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
@@ -29,10 +33,12 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+        .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(
             name: "Database",
             dependencies: [
                 "CSQLite",
+                .target(name: "CPostgres", condition: .when(traits: ["Postgres"])),
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings

@@ -7,7 +7,7 @@
 public import Database
 
 public enum Migrations {
-    public static let all: [Migration] = [first]
+    public static let all: [Migration] = [first, moving]
 
     private static let first = Migration([
         """
@@ -203,5 +203,9 @@ public enum Migrations {
         "CREATE INDEX event_by_age ON event (merchant, livemode, created, id)",
         "CREATE INDEX event_for_pruning ON event (created)",
         "CREATE INDEX event_by_type ON event (merchant, livemode, type, created, id)",
+    ])
+
+    private static let moving = Migration([
+        "CREATE TABLE moving (id {int} PRIMARY KEY, source TEXT NOT NULL) {strict}"
     ])
 }

@@ -9,6 +9,11 @@ public enum RingCheck {
     private static let word = Array("linkspan".utf8)
     private static let owner = "ring"
 
+    /// Whether the database was sealed with a ring before.
+    public static func isThere(in db: Connection) throws -> Bool {
+        try db.first("SELECT 1 FROM ring_check WHERE id = 1") { try $0.int(0) } != nil
+    }
+
     /// - Returns: false where the ring cannot open what the database holds.
     public static func pass(_ ring: KeyRing, in db: Connection) throws -> Bool {
         if let sealed = try db.first("SELECT sealed FROM ring_check WHERE id = 1", { try $0.bytes(0) }) {

@@ -7,13 +7,34 @@
 public import Logging
 
 public final class Database: Sendable {
-    private let driver: SQLiteDriver
+    private let driver: Driver
+
+    private enum Driver {
+        case sqlite(SQLiteDriver)
+        #if Postgres
+            case postgres(PostgresDriver)
+        #endif
+    }
 
     /// Opens a database and brings its schema up to date. A file is made where there is none.
     /// - Throws: ``DatabaseError/newerSchema(found:known:)`` where a newer version of the program wrote it.
     public init(_ location: Location, migrations: [Migration], logger: Logger) throws {
-        driver = try SQLiteDriver(location, logger: logger)
-        try driver.migrate(migrations)
+        switch location {
+        case .file(let path): driver = .sqlite(try SQLiteDriver(path: path, migrations: migrations, logger: logger))
+        case .memory: driver = .sqlite(try SQLiteDriver(path: nil, migrations: migrations, logger: logger))
+        case .postgres(let postgres):
+            #if Postgres
+                driver = .postgres(try PostgresDriver(postgres, migrations: migrations, logger: logger))
+            #else
+                throw DatabaseError.notBuilt("PostgreSQL")
+            #endif
+        }
+    }
+
+    deinit {
+        #if Postgres
+            if case .postgres(let driver) = driver { driver.abandon() }
+        #endif
     }
 
     public enum Location: Sendable {
@@ -21,49 +42,83 @@ public final class Database: Sendable {
         case file(String)
         /// SQLite in memory: gone when the last reference is.
         case memory
+        /// A database of a PostgreSQL server, which may be shared by several processes.
+        case postgres(Postgres)
     }
 
     /// Runs `body` in a read transaction.
     public func read<T: Sendable>(_ body: @escaping @Sendable (Connection) throws -> T) async throws -> T {
-        try driver.read(body)
+        switch driver {
+        case .sqlite(let driver): try driver.read(body)
+        #if Postgres
+            case .postgres(let driver): try await driver.read(body)
+        #endif
+        }
     }
 
     /// Runs a single query, outside of any transaction: cheaper than ``read(_:)``, and just as consistent as long as
     /// `body` runs one statement alone.
     public func lookup<T: Sendable>(_ body: @escaping @Sendable (Connection) throws -> T) async throws -> T {
-        try driver.lookup(body)
+        switch driver {
+        case .sqlite(let driver): try driver.lookup(body)
+        #if Postgres
+            case .postgres(let driver): try await driver.lookup(body)
+        #endif
+        }
     }
 
     /// Runs `body` in a write transaction, as if it were alone, and returns once it is on disk. Where `body` throws,
     /// nothing of it stays. It may be run more than once.
     /// - Throws: what `body` threw; ``DatabaseError/busy`` where too many writes are waiting.
     public func write<T: Sendable>(_ body: @escaping @Sendable (Connection) throws -> T) async throws -> T {
-        try await driver.write(body)
+        switch driver {
+        case .sqlite(let driver): try await driver.write(body)
+        #if Postgres
+            case .postgres(let driver): try await driver.write(body)
+        #endif
+        }
     }
 
     /// Hints that there may be work on a channel, given by ``Connection/wake(_:)`` in a write that was committed. Those
     /// that come while one waits are one. A hint can be lost: whoever listens asks the database too, from time to time.
     /// The stream ends when the database is closed.
     public func wakes(_ channel: Wake) -> AsyncStream<Void> {
-        driver.listeners.stream(channel)
+        switch driver {
+        case .sqlite(let driver): driver.listeners.stream(channel)
+        #if Postgres
+            case .postgres(let driver): driver.wakes(channel)
+        #endif
+        }
     }
 
     /// What a health check and `doctor` say of the database.
     public func status() async throws -> Status {
         let schema = try await lookup { try $0.first("SELECT COUNT(*) FROM migration") { try $0.int(0) } ?? 0 }
-        return Status(engine: driver.engine, schemaVersion: Int(schema), synchronous: driver.synchronous)
+        let (engine, synchronous) =
+            switch driver {
+            case .sqlite(let driver): (driver.engine, driver.synchronous)
+            #if Postgres
+                case .postgres(let driver): (driver.engine, nil)
+            #endif
+            }
+        return Status(engine: engine, schemaVersion: Int(schema), synchronous: synchronous)
     }
 
     /// Ends all work: what was accepted is finished, and the write-ahead log is folded into the file.
     public func close() throws {
-        try driver.close()
+        switch driver {
+        case .sqlite(let driver): try driver.close()
+        #if Postgres
+            case .postgres(let driver): driver.close()
+        #endif
+        }
     }
 
     public struct Status: Sendable {
         /// The engine with its version, such as `SQLite 3.40.1`.
         public let engine: String
         public let schemaVersion: Int
-        /// SQLite's `synchronous` of the writing connection, 2 being FULL; nil in memory.
+        /// SQLite's `synchronous` of the writing connection, 2 being FULL; nil in memory and on PostgreSQL.
         public let synchronous: Int?
     }
 }
@@ -99,7 +154,15 @@ public enum DatabaseError: Error, Equatable {
     case newerSchema(found: Int, known: Int)
     /// The engine does not promise what was asked of it.
     case unsafeSetting(String)
-    /// The disk is full, cannot be written, or failed.
+    /// The disk is full, cannot be written, or failed; or the server of the database is out of reach.
     case storage(String)
+    /// What was given is no address of a PostgreSQL database.
+    case badAddress
+    /// The server of the database is older than the oldest version that will do.
+    case tooOld(found: String, floor: String)
+    /// The role has no right to what must be done.
+    case forbidden(String)
+    /// The program was built without that engine.
+    case notBuilt(String)
     case closed
 }

@@ -16,6 +16,12 @@ public struct SQL: Sendable, ExpressibleByStringInterpolation {
     public let text: String
     public let binds: [Value]
 
+    /// A text that is put together from names of the schema alone.
+    init(text: String, binds: [Value] = []) {
+        self.text = text
+        self.binds = binds
+    }
+
     public init(stringLiteral value: String) {
         text = value
         binds = []

@@ -43,17 +43,17 @@ final class SQLiteDriver: Sendable {
         var isClosed = false
     }
 
-    init(_ location: Database.Location, logger: Logger) throws {
+    /// - Parameter path: the file, or nil for a database in memory.
+    init(path: String?, migrations: [Migration], logger: Logger) throws {
         self.logger = logger
-        switch location {
-        case .file(let path): (self.path, synchronous) = (path, 2)
-        case .memory: (path, synchronous) = (nil, nil)
-        }
-        writer = try Self.translating { [path] in
+        self.path = path
+        synchronous = path == nil ? nil : 2
+        writer = try Self.translating {
             let session = try SQLiteSession(path: path ?? ":memory:")
             if path != nil { try Self.requireDurability(session) }
             return session
         }
+        try migrate(migrations)
     }
 
     private static func requireDurability(_ session: SQLiteSession) throws {
@@ -196,7 +196,7 @@ final class SQLiteDriver: Sendable {
 
     // MARK: Schema and end
 
-    func migrate(_ migrations: [Migration]) throws {
+    private func migrate(_ migrations: [Migration]) throws {
         try withWriter { session in
             try Self.translating {
                 try session.execute("BEGIN IMMEDIATE")

@@ -50,6 +50,11 @@ final class Listeners: Sendable {
         for continuation in waiting { continuation.yield() }
     }
 
+    /// Wakes all, whatever they listen for.
+    func wakeAll() {
+        wake(state.withLock { Set($0.listening.keys) })
+    }
+
     /// Ends every stream, and each that is asked for from now on.
     func close() {
         let waiting = state.withLock { state in

@@ -1,9 +1,6 @@
 /// The folder of an installation: the database, and beside it what only its owner may read.
 
-internal import Connections
-internal import Database
 internal import Foundation
-internal import Logging
 internal import Vault
 
 struct DataFolder {
@@ -16,6 +13,7 @@ struct DataFolder {
     var path: String { url.path }
     var databasePath: String { url.appendingPathComponent("linkspan.db").path }
     var keysFile: URL { url.appendingPathComponent("keys.env") }
+    var ringPath: String { ringFile.path }
     private var ringFile: URL { url.appendingPathComponent("keyring") }
     private var serverFile: URL { url.appendingPathComponent("server.json") }
     private var lockFile: URL { url.appendingPathComponent("linkspan.lock") }
@@ -56,7 +54,8 @@ struct DataFolder {
     // MARK: The key ring
 
     /// The ring of a file that the operator names, or the folder's own, made where there is none.
-    func ring(file: String?) throws -> KeyRing {
+    /// - Parameter store: where a database is that was sealed with a ring before; nil for a new one.
+    func ring(file: String?, sealed store: Store?) throws -> KeyRing {
         if let file {
             guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
                 throw Failure("The key file '\(file)' cannot be read.")
@@ -67,10 +66,12 @@ struct DataFolder {
         }
         if let text = try? String(contentsOf: ringFile, encoding: .utf8) { return try parse(text, ringFile.path) }
         // Without its ring, what is sealed in an old database could never be opened again.
-        guard !FileManager.default.fileExists(atPath: databasePath) else {
+        if let store {
             throw Failure(
-                "The key ring '\(ringFile.path)' is missing, and the database beside it was sealed with it. "
-                    + "Restore the file, or name another one by --key-file."
+                "The key ring '\(ringFile.path)' is missing, and the database in '\(store.place)' was sealed with one. "
+                    + (store.isShared
+                        ? "Servers of one database share one: name its file by --key-file, or copy it there."
+                        : "Restore the file, or name another one by --key-file.")
             )
         }
         let text = KeyRing.generate()
@@ -94,19 +95,6 @@ struct DataFolder {
         let descriptor = open(lockFile.path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Failure("The data folder '\(path)' cannot be written.") }
         return flock(descriptor, LOCK_EX | LOCK_NB) == 0
-    }
-
-    func openDatabase(_ logger: Logger) throws -> Database {
-        do {
-            return try Database(.file(databasePath), migrations: Migrations.all, logger: logger)
-        } catch DatabaseError.newerSchema(let found, let known) {
-            throw Failure(
-                "The database in '\(path)' was written by a newer version of linkspan (schema \(found), this "
-                    + "one knows \(known)). Start that version."
-            )
-        } catch DatabaseError.storage(let reason) {
-            throw Failure("The database in '\(path)' cannot be opened: \(reason)")
-        }
     }
 
     // MARK: The running server

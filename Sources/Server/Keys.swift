@@ -1,4 +1,4 @@
-/// `linkspan keys`: the merchant's API keys, in the data folder or through the server that runs on it.
+/// `linkspan keys`: the merchant's API keys, in the database, or through the server that runs on the data folder.
 
 internal import ArgumentParser
 internal import AsyncHTTPClient
@@ -32,7 +32,7 @@ struct Keys: AsyncParsableCommand {
         var json = false
 
         func run(_ command: KeyCommand) async throws {
-            let keys = try await KeyAccess(folder: data.folder).run(command)
+            let keys = try await KeyAccess(folder: data.folder, store: Store(data)).run(command)
             if json {
                 let encoder = JSONEncoder()
                 encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
@@ -89,19 +89,22 @@ struct Keys: AsyncParsableCommand {
     }
 }
 
-/// Runs a command on the keys: in the database itself where no server holds it, and else through the server.
+/// Runs a command on the keys: in the database itself where no server holds it alone, and else through the server.
 private struct KeyAccess {
     let folder: DataFolder
+    let store: Store
 
     func run(_ command: KeyCommand) async throws -> [KeyCommand.Shown] {
-        guard FileManager.default.fileExists(atPath: folder.databasePath) else {
+        guard store.isShared || FileManager.default.fileExists(atPath: folder.databasePath) else {
             throw Failure(
                 "There is no installation in '\(folder.path)'. Run 'linkspan serve' first, or name its folder by "
                     + "--data."
             )
         }
         do {
-            return try await folder.lock() ? inDatabase(command) : throughServer(command)
+            // A server on the folder knows whether live mode may be used, and forgets what it knows of keys.
+            let isFree = try !FileManager.default.fileExists(atPath: folder.path) || folder.lock()
+            return try await isFree ? inDatabase(command) : throughServer(command)
         } catch let error as StripeError {
             throw Failure(error.message)
         }
@@ -109,9 +112,13 @@ private struct KeyAccess {
 
     private func inDatabase(_ command: KeyCommand) async throws -> [KeyCommand.Shown] {
         let logger = Logger(label: "linkspan", factory: { _ in LineLog() })
-        let database = try folder.openDatabase(logger)
+        let database = try store.open(logger)
         let world = World(milliseconds: { Int64(Date().timeIntervalSince1970 * 1000) })
-        let shown = try await database.write { db in try command.run(allowsLive: true, in: db, world) }
+        let shown = try await store.explaining {
+            // Servers elsewhere run on this database now; one that holds a folder alone looks when it starts.
+            let allowsLive = !store.isShared || Environment["LINKSPAN_KEY_FILE"] != nil
+            return try await database.write { db in try command.run(allowsLive: allowsLive, in: db, world) }
+        }
         try database.close()
         return shown
     }

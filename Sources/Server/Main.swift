@@ -14,7 +14,7 @@ struct Linkspan: AsyncParsableCommand {
 
             Linkspan is not affiliated with Stripe.
             """,
-        subcommands: [Serve.self, Keys.self, Version.self]
+        subcommands: [Serve.self, Keys.self, Migrate.self, Copy.self, Version.self]
     )
 }
 

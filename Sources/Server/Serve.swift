@@ -38,25 +38,45 @@ struct Serve: AsyncParsableCommand {
         guard try folder.lock() else {
             throw Failure("Another linkspan runs on the data folder '\(folder.path)'.")
         }
-        let ring = try folder.ring(file: settings.keyFile)
-        let database = try folder.openDatabase(logger)
-        guard try await database.write({ try RingCheck.pass(ring, in: $0) }) else {
-            throw Failure(
-                "The key ring cannot open what the database in '\(folder.path)' holds: it was sealed with another key. "
-                    + "Add that key to the ring as a further line."
-            )
-        }
+        let store = try Store(dataOptions)
+        let database = try store.open(logger)
         let world = World(milliseconds: Self.wallClock)
-        let keys = try await TestKeys(settings, folder, database, world)
+        let ring = try await store.explaining { try await checkedRing(settings, folder, store, database) }
+        let keys = try await store.explaining { try await TestKeys(settings, folder, store, database, world) }
         try await requireRing(settings, database, keys)
         defer { folder.withdraw() }
-        try await run(settings, folder, database, ring, world, keys, logger)
+        try await run(settings, folder, store, database, ring, world, keys, logger)
     }
 
     private static let wallClock: @Sendable () -> Int64 = {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
+    /// The key ring, once it is known to be the one that the database was sealed with.
+    private func checkedRing(
+        _ settings: ServeSettings,
+        _ folder: DataFolder,
+        _ store: Store,
+        _ database: Database
+    ) async throws -> KeyRing {
+        let (isSealed, isHalf) = try await database.read { db in
+            (try RingCheck.isThere(in: db), try Moving.isUnderWay(in: db))
+        }
+        guard !isHalf else {
+            throw Failure("Copying into the database in '\(store.place)' was not ended. Run 'linkspan copy' again.")
+        }
+        let ring = try folder.ring(file: settings.keyFile, sealed: isSealed ? store : nil)
+        guard try await database.write({ try RingCheck.pass(ring, in: $0) }) else {
+            throw Failure(
+                "The key ring cannot open what the database in '\(store.place)' holds: it was sealed with another key. "
+                    + (store.isShared
+                        ? "Servers of one database share a key ring: give this one the file of the others by --key-file."
+                        : "Add that key to the ring as a further line.")
+            )
+        }
+        return ring
     }
 
     /// What live mode seals must not hang on a file that nobody chose.
@@ -76,6 +96,7 @@ struct Serve: AsyncParsableCommand {
     private func run(
         _ settings: ServeSettings,
         _ folder: DataFolder,
+        _ store: Store,
         _ database: Database,
         _ ring: KeyRing,
         _ world: World,
@@ -93,9 +114,9 @@ struct Serve: AsyncParsableCommand {
                 publicURL: { address.value },
                 sessionLifetime: settings.sessionLifetime,
                 embedOrigins: settings.embedOrigins,
-                demo: settings.showsDemo
-                    ? .init(scope: Scope(merchant: keys.merchant, livemode: false), publishableKey: keys.publishable)
-                    : nil,
+                demo: keys.publishable.map {
+                    .init(scope: Scope(merchant: keys.merchant, livemode: false), publishableKey: $0)
+                }.flatMap { settings.showsDemo ? $0 : nil },
                 admin: .init(token: adminToken, allowsLive: settings.keyFile != nil)
             ),
             logger: logger
@@ -107,14 +128,14 @@ struct Serve: AsyncParsableCommand {
             logger: logger
         )
         let application = Application(
-            responder: Front(service),
+            responder: Front(service, answersRequests: settings.role != .worker),
             server: Limits.server,
             configuration: .init(
                 address: .hostname(settings.host, port: settings.port),
                 backlog: 1024,
                 availableConnectionsDelegate: Limits.connections
             ),
-            services: [Background(work: housekeeping.run)],
+            services: settings.role == .api ? [] : [Background(work: housekeeping.run)],
             onServerRunning: { channel in
                 let port = channel.localAddress?.port ?? settings.port
                 let local = "http://\(settings.urlHost):\(port)"
@@ -124,7 +145,12 @@ struct Serve: AsyncParsableCommand {
                 } catch {
                     logger.warning("the command line cannot reach this server", metadata: ["error": "\(error)"])
                 }
-                Banner(address: address.value, folder: folder.path, keys: keys, showsDemo: settings.showsDemo).show()
+                Banner(
+                    address: address.value,
+                    place: store.place,
+                    keys: keys,
+                    showsDemo: settings.showsDemo && keys.publishable != nil
+                ).show()
             },
             logger: logger
         )
@@ -176,23 +202,24 @@ private struct Background: ServiceLifecycle.Service {
 /// What is printed when the server listens: where it is, the keys, and a command that works.
 private struct Banner {
     let address: String
-    let folder: String
+    let place: String
     let keys: TestKeys
     let showsDemo: Bool
 
     func show() {
+        let unknown = "made by another server; linkspan keys create makes more"
         print(
             """
-            Linkspan \(Linkspan.version), test mode, data in \(folder)
+            Linkspan \(Linkspan.version), test mode, data in \(place)
 
               API              \(address)
               Demo             \(showsDemo ? "\(address)/demo" : "off")
-              Secret key       \(keys.secret)
-              Publishable key  \(keys.publishable)
+              Secret key       \(keys.secret ?? unknown)
+              Publishable key  \(keys.publishable ?? unknown)
 
               Try
                 curl \(address)/v1/financial_connections/sessions \\
-                  -u \(keys.secret): \\
+                  -u \(keys.secret ?? "sk_test_…"): \\
                   -d "account_holder[type]=account" \\
                   -d "account_holder[account]=\(keys.merchant)" \\
                   -d "permissions[]=balances"

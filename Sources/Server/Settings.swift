@@ -9,6 +9,15 @@ struct DataOptions: ParsableArguments {
     @Option(help: "The folder of the database and keys. LINKSPAN_DATA; default ./data.")
     var data: String?
 
+    @Option(help: "A database of PostgreSQL, postgres://user@host:5432/name. LINKSPAN_DATABASE_URL; default: SQLite.")
+    var databaseUrl: String?
+
+    @Option(help: "A file with the password of the database's user. LINKSPAN_DATABASE_PASSWORD_FILE.")
+    var databasePasswordFile: String?
+
+    @Option(help: "Connections to PostgreSQL. LINKSPAN_DATABASE_CONNECTIONS; default 8.")
+    var databaseConnections: String?
+
     var folder: DataFolder { DataFolder(path: data ?? Environment["LINKSPAN_DATA"] ?? "./data") }
 }
 
@@ -51,6 +60,9 @@ struct ServeOptions: ParsableArguments {
     @Option(help: "The file of the key ring. LINKSPAN_KEY_FILE; default: made in the data folder, for test mode.")
     var keyFile: String?
 
+    @Option(help: "What this server does: api, worker or all. LINKSPAN_ROLE; default all.")
+    var role: String?
+
     @Option(help: "trace, debug, info, notice, warning, error or critical. LINKSPAN_LOG_LEVEL; default info.")
     var logLevel: String?
 }
@@ -68,7 +80,14 @@ struct ServeSettings {
     let showsDemo: Bool
     let merchantName: String?
     let keyFile: String?
+    let role: Role
     let logLevel: Logger.Level
+
+    /// Which part of the work a server of several does.
+    enum Role: String {
+        /// What happens in a request, without one, or both.
+        case api, worker, all
+    }
 
     /// The host as an address on this machine spells it.
     var urlHost: String {
@@ -114,6 +133,11 @@ struct ServeSettings {
             throw Failure("--demo (LINKSPAN_DEMO) is '\(demo)'; it takes on or off.")
         }
         showsDemo = demo == "on"
+        let part = options.role ?? Environment["LINKSPAN_ROLE"] ?? "all"
+        guard let role = Role(rawValue: part) else {
+            throw Failure("--role (LINKSPAN_ROLE) is '\(part)'; it takes api, worker or all.")
+        }
+        self.role = role
         let level = options.logLevel ?? Environment["LINKSPAN_LOG_LEVEL"] ?? "info"
         guard let logLevel = Logger.Level(rawValue: level) else {
             throw Failure(
@@ -124,7 +148,7 @@ struct ServeSettings {
         self.logLevel = logLevel
     }
 
-    private static func number(_ text: String, _ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
+    static func number(_ text: String, _ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
         guard let number = Int64(text), range.contains(number) else {
             throw Failure(
                 "\(name) is '\(text)'; it takes a whole number from \(range.lowerBound) to \(range.upperBound)."

@@ -9,40 +9,76 @@ struct TestKeys {
     private static let publishableName = "LINKSPAN_TEST_PUBLISHABLE_KEY"
 
     let merchant: String
-    let secret: String
-    let publishable: String
+    /// Nil where another server of the same database made it: what is stored is a digest.
+    let secret: String?
+    /// Nil where another server of the same database made it.
+    let publishable: String?
 
-    init(_ settings: ServeSettings, _ folder: DataFolder, _ database: Database, _ world: World) async throws {
+    init(
+        _ settings: ServeSettings,
+        _ folder: DataFolder,
+        _ store: Store,
+        _ database: Database,
+        _ world: World
+    ) async throws {
         let name = settings.merchantName
         let merchant = try await database.write { db in try Merchant.platform(named: name, in: db, world).id }
         let scope = Scope(merchant: merchant, livemode: false)
         let stored = try Self.stored(in: folder)
 
         /// A key that is set must work; one of the folder that was revoked is replaced.
-        func key(_ set: String?, _ name: String, _ kind: APIKey.Kind, _ prefix: String) async throws -> String {
-            var text = set ?? stored[name] ?? world.secret(prefix, length: 32)
-            let title = "Test \(kind.rawValue) key"
-            while try await database.write({ [text] db in
-                try APIKey.register(text, kind, named: title, for: scope, in: db, world).revoked != nil
-            }) {
+        /// - Parameter isShared: none is made where there is one that this server does not know.
+        func key(
+            _ set: String?,
+            _ name: String,
+            _ kind: APIKey.Kind,
+            _ prefix: String,
+            isShared: Bool
+        ) async throws -> String? {
+            var known = set ?? stored[name]
+            while true {
+                let text = known ?? world.secret(prefix, length: 32)
+                let isChosen = known != nil
+                let title = "Test \(kind.rawValue) key"
+                let key = try await database.write { db -> APIKey? in
+                    let isMade =
+                        try !isChosen && isShared
+                        && APIKey.all(of: merchant, in: db)
+                            .contains { $0.kind == kind && !$0.scope.livemode && $0.revoked == nil }
+                    return isMade ? nil : try APIKey.register(text, kind, named: title, for: scope, in: db, world)
+                }
+                guard let key else { return nil }
+                if key.revoked == nil { return text }
                 if set != nil {
                     throw Failure("The key that \(name) or its flag sets was revoked. Choose another one.")
                 }
-                text = world.secret(prefix, length: 32)
+                known = nil
             }
-            return text
         }
         self.merchant = merchant
-        secret = try await key(settings.testSecretKey, Self.secretName, .secret, "sk_test_")
-        publishable = try await key(settings.testPublishableKey, Self.publishableName, .publishable, "pk_test_")
-        try store(in: folder, settings, stored)
+        secret = try await key(
+            settings.testSecretKey,
+            Self.secretName,
+            .secret,
+            "sk_test_",
+            isShared: store.isShared
+        )
+        // Whoever made the one makes the other.
+        publishable = try await key(
+            settings.testPublishableKey,
+            Self.publishableName,
+            .publishable,
+            "pk_test_",
+            isShared: secret == nil
+        )
+        try self.store(in: folder, settings, stored)
     }
 
     /// Keys that were set are the setter's to keep; those that were made are written down.
     private func store(in folder: DataFolder, _ settings: ServeSettings, _ stored: [String: String]) throws {
         var lines = stored
-        if settings.testSecretKey == nil { lines[Self.secretName] = secret }
-        if settings.testPublishableKey == nil { lines[Self.publishableName] = publishable }
+        if settings.testSecretKey == nil, let secret { lines[Self.secretName] = secret }
+        if settings.testPublishableKey == nil, let publishable { lines[Self.publishableName] = publishable }
         guard lines != stored else { return }
         let text = lines.sorted { $0.key > $1.key }.map { "\($0.key)=\($0.value)\n" }.joined()
         try folder.writePrivate(

@@ -24,9 +24,16 @@ public struct Front: HTTPResponder {
     private let service: Service
     private let router: RouterResponder<BasicRequestContext>
 
-    public init(_ service: Service) {
+    /// - Parameter answersRequests: false where it says of itself how it is, and nothing else.
+    public init(_ service: Service, answersRequests: Bool = true) {
         self.service = service
         let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
+        if answersRequests { Self.register(service, on: router) }
+        Operations(service).register(on: router)
+        self.router = router.buildResponder()
+    }
+
+    private static func register(_ service: Service, on router: Router<BasicRequestContext>) {
         for route in API.routes {
             let endpoint = Endpoint(service: service, route: route)
             router.on(RouterPath(route.path), method: route.method) { request, context in
@@ -37,8 +44,6 @@ public struct Front: HTTPResponder {
             router.on(RouterPath(path), method: .options) { _, _ in Endpoint.preflight }
         }
         Pages(service).register(on: router)
-        Operations(service).register(on: router)
-        self.router = router.buildResponder()
     }
 
     public func respond(to request: Request, context: BasicRequestContext) async throws -> Response {

@@ -7,7 +7,7 @@ import support
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    running = support.Server(tmp_path_factory.mktemp("server")).start()
+    running = support.new_server(tmp_path_factory.mktemp("server")).start()
     yield running
     running.stop()
 
@@ -18,7 +18,7 @@ def own_server(tmp_path):
     started = []
 
     def start(flags=()):
-        started.append(support.Server(tmp_path / f"server-{len(started)}", flags).start())
+        started.append(support.new_server(tmp_path / f"server-{len(started)}", flags).start())
         return started[-1]
 
     yield start

@@ -1,12 +1,17 @@
 """What several test files need: the server as a process, its API over plain HTTP, and the client routes of the flow.
 
 The tests see only the built binary. Those that share one server keep apart by using customers of their own.
+
+They run on SQLite; with `LINKSPAN_TEST_DATABASE`, the address of a PostgreSQL server, each server has a schema of its
+own there; with `LINKSPAN_TEST_SERVERS=2` as well, two servers share each schema, and requests go to them by turns.
 """
 
+import json
 import os
 import pathlib
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,8 +21,13 @@ import uuid
 import requests
 import stripe
 
+import alternating
+import postgres
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("LINKSPAN_BINARY", REPOSITORY / ".build" / "debug" / "linkspan"))
+DATABASE = os.environ.get("LINKSPAN_TEST_DATABASE")
+SERVERS = int(os.environ.get("LINKSPAN_TEST_SERVERS", "1"))
 SECRET_KEY = "sk_test_blackboxSecretKey000000001"
 PUBLISHABLE_KEY = "pk_test_blackboxPublishableKey0001"
 
@@ -57,32 +67,42 @@ def wait_until(check, seconds, what):
 
 
 class Server:
-    """One `linkspan serve` on a data folder. It can be stopped, killed and started again on the same folder."""
+    """One `linkspan serve` on a data folder. It can be stopped, killed and started again on the same folder.
 
-    def __init__(self, folder, flags=()):
+    `database` is the address of a PostgreSQL database; without it, the server has SQLite in its folder.
+    """
+
+    def __init__(self, folder, flags=(), database=None):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = self.folder / "data"
         self.flags = list(flags)
+        self.database = database
         self.process = None
         self.url = None
+
+    @property
+    def storage(self):
+        """Where a command of linkspan finds this installation."""
+        return ["--data", str(self.data), *(["--database-url", self.database] if self.database else [])]
 
     def start(self):
         assert BINARY.exists(), f"no server at {BINARY}: build it, or set LINKSPAN_BINARY"
         command = [
-            str(BINARY), "serve", "--port", "0", "--data", str(self.data),
+            str(BINARY), "serve", "--port", "0", *self.storage,
             "--test-secret-key", SECRET_KEY, "--test-publishable-key", PUBLISHABLE_KEY, *self.flags,
         ]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("LINKSPAN_")}
+        environment = clean_environment()
         with open(self.folder / "server.log", "ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, cwd=self.folder, env=environment, text=True
             )
-        self.url = self._announced_url()
+        self._wait_for_address()
+        self.url = json.loads((self.data / "server.json").read_text())["url"]
         wait_until(self._is_ready, 30, "GET /health/ready answers 200")
         return self
 
-    def _announced_url(self):
+    def _wait_for_address(self):
         urls = queue.Queue()
         threading.Thread(target=self._read_output, args=(self.process.stdout, urls), daemon=True).start()
         try:
@@ -137,6 +157,58 @@ class Server:
 
     def api(self, key=SECRET_KEY, version=None):
         return API(self.url, key, version)
+
+
+class Pair:
+    """Two servers on one PostgreSQL database, with what alternates between them in front."""
+
+    def __init__(self, folder, flags, database):
+        self.folder = pathlib.Path(folder)
+        self.front = alternating.Front()
+        self.url = self.front.url
+        flags = [*flags, "--public-url", self.url]
+        self.servers = [Server(self.folder / name, flags, database) for name in ("one", "two")]
+        self.data, self.storage = self.servers[0].data, self.servers[0].storage
+
+    def start(self):
+        first, second = self.servers
+        first.start()
+        ring = first.data / "keyring"
+        if ring.exists():
+            second.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copy(ring, second.data)
+        second.start()
+        self.front.backends = [json.loads((one.data / "server.json").read_text())["url"] for one in self.servers]
+        return self
+
+    def stop(self):
+        for one in self.servers:
+            one.stop()
+
+    def kill(self):
+        for one in self.servers:
+            one.kill()
+
+    def is_running(self):
+        return any(one.is_running() for one in self.servers)
+
+    def log(self):
+        return "".join(one.log() for one in self.servers)
+
+    sdk = Server.sdk
+    api = Server.api
+
+
+def new_server(folder, flags=()):
+    """A server, or a pair of them, on what the tests run on."""
+    if not DATABASE:
+        return Server(folder, flags)
+    database = postgres.new_schema(DATABASE)
+    return Pair(folder, flags, database) if SERVERS == 2 else Server(folder, flags, database)
+
+
+def clean_environment():
+    return {name: value for name, value in os.environ.items() if not name.startswith("LINKSPAN_")}
 
 
 class API:

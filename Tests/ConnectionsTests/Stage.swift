@@ -10,8 +10,11 @@ import Testing
 import Vault
 import Wire
 
+/// What a test runs on: every statement of `Connections`, with the same expectations.
 enum Store: Sendable, CaseIterable {
-    case memory, file
+    case memory, file, postgres
+
+    static var allCases: [Store] { PostgresSchema.isAvailable ? [.memory, .file, .postgres] : [.memory, .file] }
 }
 
 final class Stage: Sendable {
@@ -45,6 +48,10 @@ final class Stage: Sendable {
             folder = url
             let path = url.appending(path: "test.db").path
             database = try Database(.file(path), migrations: Migrations.all, logger: quiet)
+        case .postgres:
+            folder = nil
+            let postgres = try await PostgresSchema.make()
+            database = try Database(.postgres(postgres), migrations: Migrations.all, logger: quiet)
         }
         merchant = try await database.write { [world] db in try Merchant.platform(named: "Shop", in: db, world) }
         scope = Scope(merchant: merchant.id, livemode: false)

@@ -31,11 +31,13 @@ extension Connection {
 }
 
 enum Store: Sendable, CaseIterable {
-    case memory, file
+    case memory, file, postgres
+
+    static var allCases: [Store] { PostgresSchema.isAvailable ? [.memory, .file, .postgres] : [.memory, .file] }
 }
 
 /// Counts from 1.
-private final class Count: Sendable {
+final class Count: Sendable {
     private let count = Atomic<Int>(0)
 
     func next() -> Int { count.add(1, ordering: .relaxed).newValue }
@@ -48,15 +50,24 @@ struct DatabaseTests {
 
     init() throws { folder = try Folder() }
 
-    private func open(_ store: Store = .file, _ migrations: [Migration] = [schema]) throws -> Database {
-        try Database(store == .file ? .file(folder.path) : .memory, migrations: migrations, logger: quiet)
+    private func open(_ migrations: [Migration] = [schema]) throws -> Database {
+        try Database(.file(folder.path), migrations: migrations, logger: quiet)
+    }
+
+    private func open(_ store: Store) async throws -> Database {
+        switch store {
+        case .memory: return try Database(.memory, migrations: [schema], logger: quiet)
+        case .file: return try open()
+        case .postgres:
+            return try await Database(.postgres(PostgresSchema.make()), migrations: [schema], logger: quiet)
+        }
     }
 
     // MARK: Rows
 
     @Test("A database keeps every type, and says where a column is not what was asked for", arguments: Store.allCases)
     func types(store: Store) async throws {
-        let database = try open(store)
+        let database = try await open(store)
         let evil = "'; DROP TABLE item; -- \u{1F3E6}"
         let bytes: [UInt8] = [0, 255, 39]
         try await database.write { db in
@@ -86,7 +97,7 @@ struct DatabaseTests {
 
     @Test("A write is all or nothing", arguments: Store.allCases)
     func atomic(store: Store) async throws {
-        let database = try open(store)
+        let database = try await open(store)
         try await database.write { try $0.insert(1) }
         await #expect(throws: Refusal()) {
             try await database.write { db in
@@ -107,7 +118,7 @@ struct DatabaseTests {
 
     @Test("A write is read as soon as it returned", arguments: Store.allCases)
     func readYourWrite(store: Store) async throws {
-        let database = try open(store)
+        let database = try await open(store)
         for number in 0..<200 {
             let counted = try await database.write { db in
                 try db.insert(number)
@@ -121,14 +132,14 @@ struct DatabaseTests {
 
     @Test("A read cannot write", arguments: Store.allCases)
     func readOnly(store: Store) async throws {
-        let database = try open(store)
+        let database = try await open(store)
         await #expect(throws: (any Error).self) { try await database.read { try $0.insert(1) } }
         #expect(try await database.read { try $0.numbers() } == [])
     }
 
     @Test("Writes that fail undo none of those committed with them", arguments: Store.allCases)
     func failuresAmongOthers(store: Store) async throws {
-        let database = try open(store)
+        let database = try await open(store)
         let refused = await withTaskGroup(of: Int?.self) { group in
             for number in 0..<600 {
                 group.addTask {
@@ -159,7 +170,7 @@ struct DatabaseTests {
 
     @Test("A savepoint undoes its part alone, and what it returns comes back", arguments: Store.allCases)
     func savepoint(store: Store) async throws {
-        let database = try open(store)
+        let database = try await open(store)
         let said = try await database.write { db in
             try db.insert(1)
             var said = [
@@ -257,13 +268,13 @@ struct DatabaseTests {
     @Test("A step of the schema is applied once, and a later one is added")
     func migrations() async throws {
         let seeded = Migration(["INSERT INTO item (number) VALUES (1)"])
-        let first = try open(.file, [schema, seeded])
+        let first = try open([schema, seeded])
         #expect(try await first.status().schemaVersion == 2)
         try first.close()
-        let second = try open(.file, [schema, seeded])
+        let second = try open([schema, seeded])
         #expect(try await second.read { try $0.numbers() } == [1])
         try second.close()
-        let third = try open(.file, [schema, seeded, Migration(["INSERT INTO item (number) VALUES (2)"])])
+        let third = try open([schema, seeded, Migration(["INSERT INTO item (number) VALUES (2)"])])
         #expect(try await third.read { try $0.numbers() } == [1, 2])
         #expect(try await third.status().schemaVersion == 3)
     }
@@ -272,7 +283,7 @@ struct DatabaseTests {
     func failingMigration() async throws {
         try open().close()
         let bad = Migration(["INSERT INTO item (number) VALUES (1)", "INSERT INTO nowhere VALUES (1)"])
-        #expect(throws: (any Error).self) { try open(.file, [schema, bad]) }
+        #expect(throws: (any Error).self) { try open([schema, bad]) }
         let again = try open()
         #expect(try await again.status().schemaVersion == 1)
         #expect(try await again.read { try $0.numbers() } == [])
@@ -280,7 +291,7 @@ struct DatabaseTests {
 
     @Test("A file of a newer version is refused")
     func newerSchema() throws {
-        try open(.file, [schema, Migration([])]).close()
+        try open([schema, Migration([])]).close()
         #expect(throws: DatabaseError.newerSchema(found: 2, known: 1)) { try open() }
     }
 

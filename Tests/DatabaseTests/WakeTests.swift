@@ -15,15 +15,25 @@ struct WakeTests {
 
     init() throws { folder = try Folder() }
 
-    private func open(_ store: Store) throws -> Database {
+    private func open(_ store: Store) async throws -> Database {
+        let location: Database.Location =
+            switch store {
+            case .memory: .memory
+            case .file: .file(folder.path)
+            case .postgres: .postgres(try await PostgresSchema.make())
+            }
+        return try open(location)
+    }
+
+    private func open(_ location: Database.Location) throws -> Database {
         let schema = Migration(["CREATE TABLE item (number {int} PRIMARY KEY) {strict}"])
         let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        return try Database(store == .file ? .file(folder.path) : .memory, migrations: [schema], logger: quiet)
+        return try Database(location, migrations: [schema], logger: quiet)
     }
 
     @Test("Each who listens is woken after the commit, and finds what was written", arguments: Store.allCases)
     func wakes(store: Store) async throws {
-        let database = try open(store)
+        let database = try await open(store)
         let streams = (0..<3).map { _ in database.wakes(.first) }
         try await database.write { db in
             try db.execute("INSERT INTO item (number) VALUES (1)")
@@ -36,9 +46,28 @@ struct WakeTests {
         }
     }
 
+    @Test("A hint reaches whoever listens in another process", .enabled(if: PostgresSchema.isAvailable))
+    func acrossServers() async throws {
+        let postgres = try await PostgresSchema.make()
+        let (here, there) = (try open(.postgres(postgres)), try open(.postgres(postgres)))
+        var hints = there.wakes(.first).makeAsyncIterator()
+        // One comes when the connection that listens is there; what is told before may be lost.
+        #expect(await hints.next() != nil)
+        for number in 0..<3 {
+            try await here.write { db in
+                try db.execute("INSERT INTO item (number) VALUES (\(number))")
+                db.wake(.first)
+            }
+            #expect(await hints.next() != nil)
+            #expect(
+                try await there.lookup { try $0.first("SELECT COUNT(*) FROM item") { try $0.int(0) } } ?? 0 > number
+            )
+        }
+    }
+
     @Test("Hints that come while one waits are one, and another channel gets none")
     func one() async throws {
-        let database = try open(.memory)
+        let database = try open(Database.Location.memory)
         let (first, second) = (database.wakes(.first), database.wakes(.second))
         for _ in 0..<3 { try await database.write { $0.wake(.first) } }
         try database.close()
