@@ -154,8 +154,10 @@ public enum DatabaseError: Error, Equatable {
     case newerSchema(found: Int, known: Int)
     /// The engine does not promise what was asked of it.
     case unsafeSetting(String)
-    /// The disk is full, cannot be written, or failed; or the server of the database is out of reach.
+    /// The disk is full, cannot be written, or failed; or nobody knows what came of a commit.
     case storage(String)
+    /// The server of the database is out of reach.
+    case unreachable(String)
     /// What was given is no address of a PostgreSQL database.
     case badAddress
     /// The server of the database is older than the oldest version that will do.

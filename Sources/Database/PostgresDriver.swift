@@ -61,7 +61,10 @@
         }
 
         func lookup<T: Sendable>(_ body: @escaping @Sendable (Connection) throws -> T) async throws -> T {
-            try await submit { session in try body(Connection(session)) }
+            try await submit { session in
+                session.begin(nil)
+                return try body(Connection(session))
+            }
         }
 
         func write<T: Sendable>(_ body: @escaping @Sendable (Connection) throws -> T) async throws -> T {
@@ -136,7 +139,7 @@
                 outage.isTrying = true
                 return nil
             }
-            if let reason { throw DatabaseError.storage(reason) }
+            if let reason { throw DatabaseError.unreachable(reason) }
             do {
                 let session = try Self.translating { try PostgresSession(postgres) }
                 let wasOut = outage.withLock { outage in
@@ -150,20 +153,20 @@
                 let failures = outage.withLock { outage in
                     outage.failures += 1
                     outage.isTrying = false
-                    outage.reason = "the database at '\(postgres.place)' cannot be reached"
+                    outage.reason = "\(error)"
                     // From a twentieth of a second to two.
                     let wait = min(2, 0.05 * Double(1 << min(outage.failures, 6)))
                     outage.next = .now + .seconds(wait * .random(in: 0.5...1))
                     return outage.failures
                 }
                 if failures == 1 { logger.error("the database is out of reach", metadata: ["error": "\(error)"]) }
-                throw DatabaseError.storage("the database at '\(postgres.place)' cannot be reached: \(error)")
+                throw error
             }
         }
 
         // MARK: Schema and end
 
-        /// Brings the schema up to date, one server at a time. Where nothing is to be done, no right to do it is needed.
+        /// Brings the schema up to date, one server at a time. Where nothing is to be done, no right to it is needed.
         private static func migrate(_ session: PostgresSession, _ migrations: [Migration]) throws {
             let connection = Connection(session)
             let isThere = try connection.first("SELECT to_regclass('migration') IS NOT NULL") { try $0.bool(0) }
@@ -172,6 +175,9 @@
                 if applied == Int64(migrations.count) { return }
             }
             session.begin("ISOLATION LEVEL READ COMMITTED READ WRITE")
+            let patience = session.patience
+            session.patience = -1
+            defer { session.patience = patience }
             do {
                 try connection.execute("SET LOCAL statement_timeout = 0")
                 try connection.execute("SET LOCAL lock_timeout = 0")

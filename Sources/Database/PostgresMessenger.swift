@@ -1,7 +1,7 @@
 /// Carries hints between the servers of one database: a connection that listens, and tells what was committed here.
 ///
-/// NOTIFY inside of the writes themselves would make their commits wait for each other, across all servers. So a hint is
-/// told after its commit, those that come together are told once, and one that is lost is not looked for: see ``Wake``.
+/// NOTIFY inside of the writes would make their commits wait for each other, across all servers. So a hint is told
+/// after its commit, those that come together are told once, and one that is lost is not looked for: see ``Wake``.
 
 #if Postgres
     internal import CPostgres

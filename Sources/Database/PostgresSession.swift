@@ -35,6 +35,9 @@
         /// What was met last in the transaction that is open, or on the way into it.
         private(set) var fault: Fault?
         private var hasConflict = false
+        /// Milliseconds for which an answer is waited for. The server ends what takes too long itself, and sooner; this
+        /// is for one that says nothing at all.
+        var patience: Int32 = 45_000
         /// Whether a COMMIT was sent and not answered: nobody knows what came of it.
         private(set) var isInDoubt = false
 
@@ -140,9 +143,9 @@
         }
 
         /// Begins a transaction with the next statement.
-        /// - Parameter modes: such as `ISOLATION LEVEL SERIALIZABLE READ WRITE`.
-        func begin(_ modes: String) {
-            opening = "BEGIN \(modes)"
+        /// - Parameter modes: such as `ISOLATION LEVEL SERIALIZABLE READ WRITE`; nil where each statement is one.
+        func begin(_ modes: String?) {
+            opening = modes.map { "BEGIN \($0)" }
             wakes = []
             fault = nil
             hasConflict = false
@@ -167,7 +170,7 @@
         /// Leaves the transaction, where there is one, with nothing done.
         func rollBack() {
             opening = nil
-            if isInTransaction { _ = try? execute("ROLLBACK") }
+            if isInTransaction && (try? execute("ROLLBACK")) == nil { fault = .lost }
         }
 
         // MARK: Statements
@@ -195,13 +198,14 @@
             } catch let error as PostgresError {
                 fault = error.fault ?? (PQstatus(handle) == CONNECTION_OK ? fault : .lost)
                 if case .conflict = error.fault { hasConflict = true }
-                if PQstatus(handle) == CONNECTION_OK { isInDoubt = false }
+                // The server may end a connection after it committed and before it said so.
+                if fault != .lost { isInDoubt = false }
                 throw error
             }
         }
 
-        /// Sends what opens the transaction and what prepares the statement, where that is to be done, with the statement
-        /// itself, and waits for the answers.
+        /// Sends what opens the transaction and what prepares the statement, where that is to be done, with the
+        /// statement itself, and waits for the answers.
         private func exchange(_ sql: SQL) throws -> OpaquePointer {
             var sent = 1
             if let opening {
@@ -268,12 +272,11 @@
             }
         }
 
-        /// The next result, nil at the end of those of a statement. The server ends what takes too long; this is for one
-        /// that says nothing at all.
+        /// The next result, nil at the end of those of a statement.
         private func next() throws -> OpaquePointer? {
             while PQisBusy(handle) == 1 {
                 var socket = pollfd(fd: PQsocket(handle), events: Int16(POLLIN), revents: 0)
-                let ready = poll(&socket, 1, 45_000)
+                let ready = poll(&socket, 1, patience)
                 if ready < 0 && errno == EINTR { continue }
                 guard ready > 0, PQconsumeInput(handle) == 1 else { throw lost() }
             }
@@ -369,7 +372,7 @@
             case "40001", "40P01", "55P03", "57014": DatabaseError.busy
             case "42501": DatabaseError.forbidden(message)
             case "25006": DatabaseError.storage("PostgreSQL \(state): \(message)")
-            case _ where fault != nil && state != "23505": DatabaseError.storage("PostgreSQL: \(message)")
+            case _ where fault == .lost: DatabaseError.unreachable(message)
             case _ where state.hasPrefix("53") || state.hasPrefix("58") || state.hasPrefix("XX"):
                 DatabaseError.storage("PostgreSQL \(state): \(message)")
             default: self

@@ -11,8 +11,8 @@ struct Copy: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Move an installation from SQLite to PostgreSQL.",
         discussion: """
-            The server on the folder must be stopped, and the database must be empty. What was cut off goes on where it \
-            was when it is started again. The folder stays as it is; servers on the new database need its key ring.
+            The server on the folder must be stopped, and the database must be empty. What was cut off goes on where \
+            it was when it is started again. The folder stays as it is; servers on the new database need its key ring.
 
             Example: linkspan copy --from ./data --to postgres://linkspan@db.example.com/linkspan
             """
@@ -72,8 +72,8 @@ struct Copy: AsyncParsableCommand {
             "The database in '\(target.place)' holds a part of another installation, whose copying was not ended."
         case .sourceIsUnfinished: "The database in '\(folder.path)' is itself a copy that was not ended."
         case .differs(let table):
-            "The table \(table) is not the same in '\(folder.path)' and '\(target.place)'. Empty the database and begin "
-                + "again."
+            "The table \(table) is not the same in '\(folder.path)' and '\(target.place)'. Empty the database and "
+                + "begin again."
         }
     }
 

@@ -1,4 +1,4 @@
-/// `linkspan migrate`: brings the schema up to date without a server. Several may be told to at once: one of them does it.
+/// `linkspan migrate`: brings the schema up to date without a server. Several may be told to at once: one of them does.
 
 internal import ArgumentParser
 internal import Database
@@ -8,8 +8,8 @@ struct Migrate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Bring the database's schema up to date.",
         discussion: """
-            A server does this when it starts. On its own it is for those who let a database user change the schema that \
-            the servers do not have.
+            A server does this when it starts. The command is for those whose servers have a database user that may \
+            not change the schema: run it as the owner before the servers of a new version are started.
 
             Example: linkspan migrate --database-url postgres://owner@db.example.com/linkspan
             """

@@ -72,7 +72,7 @@ struct Serve: AsyncParsableCommand {
             throw Failure(
                 "The key ring cannot open what the database in '\(store.place)' holds: it was sealed with another key. "
                     + (store.isShared
-                        ? "Servers of one database share a key ring: give this one the file of the others by --key-file."
+                        ? "Servers of one database share a key ring: name the file of the others by --key-file."
                         : "Add that key to the ring as a further line.")
             )
         }
@@ -105,6 +105,9 @@ struct Serve: AsyncParsableCommand {
     ) async throws {
         let address = PublicAddress(settings.publicURL ?? "http://\(settings.urlHost):\(settings.port)")
         let adminToken = world.secret("", length: 43)
+        let demo = (settings.showsDemo ? keys.publishable : nil).map {
+            Service.Settings.Demo(scope: Scope(merchant: keys.merchant, livemode: false), publishableKey: $0)
+        }
         let service = Service(
             database: database,
             ring: ring,
@@ -114,9 +117,7 @@ struct Serve: AsyncParsableCommand {
                 publicURL: { address.value },
                 sessionLifetime: settings.sessionLifetime,
                 embedOrigins: settings.embedOrigins,
-                demo: keys.publishable.map {
-                    .init(scope: Scope(merchant: keys.merchant, livemode: false), publishableKey: $0)
-                }.flatMap { settings.showsDemo ? $0 : nil },
+                demo: demo,
                 admin: .init(token: adminToken, allowsLive: settings.keyFile != nil)
             ),
             logger: logger
@@ -145,15 +146,18 @@ struct Serve: AsyncParsableCommand {
                 } catch {
                     logger.warning("the command line cannot reach this server", metadata: ["error": "\(error)"])
                 }
-                Banner(
-                    address: address.value,
-                    place: store.place,
-                    keys: keys,
-                    showsDemo: settings.showsDemo && keys.publishable != nil
-                ).show()
+                Banner(address: address.value, place: store.place, keys: keys, showsDemo: demo != nil).show()
             },
             logger: logger
         )
+        try await run(application, settings, logger)
+        try database.close()
+    }
+
+    /// Runs until the process is told to stop.
+    private func run(_ application: some ServiceLifecycle.Service, _ settings: ServeSettings, _ logger: Logger)
+        async throws
+    {
         var group = ServiceGroupConfiguration(
             services: [.init(service: application)],
             gracefulShutdownSignals: [.sigterm, .sigint],
@@ -165,7 +169,6 @@ struct Serve: AsyncParsableCommand {
         } catch let error as IOError where error.errnoCode == EADDRINUSE {
             throw Failure("Port \(settings.port) is in use. Choose another one by --port.")
         }
-        try database.close()
     }
 
     /// The life cycle's own steps are told at debug; it says them at info.

@@ -87,10 +87,12 @@ enum Store {
             )
         case DatabaseError.storage(let reason), DatabaseError.unsafeSetting(let reason):
             Failure("The database in '\(place)' cannot be opened: \(reason)")
+        case DatabaseError.unreachable(let reason):
+            Failure("The database in '\(place)' cannot be reached: \(reason)")
         case DatabaseError.badAddress:
             Failure(
-                "The address of the database in '\(place)' cannot be read: it has a parameter that libpq does not know, "
-                    + "or something in it is not percent-encoded."
+                "The address of the database in '\(place)' cannot be read: it has a parameter that libpq does not "
+                    + "know, or something in it is not percent-encoded."
             )
         case DatabaseError.tooOld(let found, let floor):
             Failure("The PostgreSQL server at '\(place)' has version \(found); it takes \(floor) or newer.")

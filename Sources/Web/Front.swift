@@ -97,6 +97,9 @@ extension Service {
             return error
         case DatabaseError.busy:
             return .unavailable("The server is busy. Please try again.")
+        case DatabaseError.unreachable:
+            // The database itself logs that, once.
+            return .unavailable("The server cannot reach its database at the moment. Please try again later.")
         case DatabaseError.storage(let reason):
             logger.error("storage failed", metadata: ["request_id": "\(requestID)", "reason": "\(reason)"])
             return .unavailable("The server cannot store anything at the moment. Please try again later.")

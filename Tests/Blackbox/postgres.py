@@ -9,6 +9,7 @@ import pathlib
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -103,6 +104,7 @@ def as_user(url, user):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     server = Postgres().start()
     try:
         environment = {**os.environ, "LINKSPAN_TEST_DATABASE": server.url}

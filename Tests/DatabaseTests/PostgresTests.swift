@@ -233,7 +233,7 @@ struct PostgresTests {
         do {
             _ = try open(Postgres(url: "postgres://me:secret@127.0.0.1:1/name"))
             Issue.record("there is a server at port 1")
-        } catch DatabaseError.storage(let reason) {
+        } catch DatabaseError.unreachable(let reason) {
             #expect(reason.contains("127.0.0.1"))
             #expect(!reason.contains("secret"))
         }
