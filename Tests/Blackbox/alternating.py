@@ -34,6 +34,9 @@ class Front:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # An answer leaves whole and at once.
+    disable_nagle_algorithm = True
+    wbufsize = -1
 
     def setup(self):
         super().setup()
