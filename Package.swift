@@ -84,7 +84,9 @@ let package = Package(
         ),
         .target(
             name: "Worker",
-            dependencies: ["Connections", "Database", .product(name: "Logging", package: "swift-log")],
+            dependencies: [
+                "Connections", "Database", "Institutions", "Vault", .product(name: "Logging", package: "swift-log"),
+            ],
             swiftSettings: settings
         ),
         .executableTarget(
@@ -129,6 +131,14 @@ let package = Package(
         ),
         .testTarget(name: "TidyTests", swiftSettings: settings),
         .testTarget(name: "VaultTests", dependencies: ["Vault"], swiftSettings: settings),
+        .testTarget(
+            name: "WorkerTests",
+            dependencies: [
+                "Worker", "Connections", "Database", "Institutions", "Vault", "Wire",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(name: "WireTests", dependencies: ["Connections", "Wire"], swiftSettings: settings),
     ]
 )

@@ -26,6 +26,7 @@ public struct APIKey: Sendable {
             case account, customer, event
             case financialConnectionsAccount = "financial_connections_account"
             case financialConnectionsSession = "financial_connections_session"
+            case financialConnectionsTransaction = "financial_connections_transaction"
         }
 
         public let resource: Resource

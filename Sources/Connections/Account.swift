@@ -2,9 +2,11 @@
 ///
 /// It is `active` while its data can be had, `inactive` when the institution has ended the link, and `disconnected` for
 /// good by the merchant's word. Linking the same bank account for the same holder again, in any Session, brings the
-/// same `fca_` back to `active` with the new Session's permissions.
+/// same `fca_` back to `active` with the new Session's permissions. What was fetched stays readable while it is
+/// inactive, and is closed once it is disconnected. Whatever happens to an account happens at its holder's time.
 
 public import Database
+internal import FoundationEssentials
 public import Vault
 public import Wire
 
@@ -17,12 +19,28 @@ public struct Account: Sendable {
     let scope: Scope
     let created: Int64
     let holder: AccountHolder
+    /// The clock that the holder is on.
+    let testClock: String?
     private(set) var authorization: String
     let institutionID: String
     let institutionName: String
     private(set) var details: Details
     private(set) var permissions: [String]
     public private(set) var status: Status
+    private var inactiveCause: InactiveCause?
+    /// As JSON.
+    private var balance: String?
+    /// `fcaowns_…` of the latest snapshot.
+    private var ownership: String?
+    private var subscriptions: [String] = []
+
+    /// Why an account is inactive, as far as its institution says.
+    public enum InactiveCause: String, Sendable {
+        case accessDenied = "access_denied"
+        case accessExpired = "access_expired"
+        case accountClosed = "account_closed"
+        case unspecified
+    }
 
     /// What the institution says of the account when it is linked.
     public struct Details: Sendable {
@@ -33,11 +51,11 @@ public struct Account: Sendable {
         public let last4: String?
         public let category: String
         public let subcategory: String
-        public let supportsPayments: Bool
+        public fileprivate(set) var supportsPayments: Bool
         /// What is told of the account's numbers, as JSON; nil where there are none.
-        let numbers: String?
+        fileprivate(set) var numbers: String?
         /// When the institution will end the link, seconds since the Unix epoch.
-        public let expectedDeactivation: Int64?
+        public fileprivate(set) var expectedDeactivation: Int64?
         /// The institution ends the link as soon as the Session is done.
         public let closesAfterLinking: Bool
 
@@ -66,10 +84,19 @@ public struct Account: Sendable {
     }
 
     /// An account number, without its digits.
-    public struct Number: Sendable {
+    public struct Number: Sendable, Codable {
         let identifierType: String
-        let status: String
+        fileprivate(set) var status: String
         let expectedExpiry: Int64?
+
+        private enum CodingKeys: String, CodingKey {
+            case identifierType = "identifier_type"
+            case status
+            case expectedExpiry = "expected_expiry_date"
+        }
+
+        /// Whether it works, and is known to end.
+        fileprivate var isExpiring: Bool { status == "transactable" && expectedExpiry != nil }
 
         public init(identifierType: String, status: String, expectedExpiry: Int64?) {
             self.identifierType = identifierType
@@ -94,6 +121,51 @@ public struct Account: Sendable {
             }
             return String(decoding: json.bytes, as: UTF8.self)
         }
+
+        fileprivate static func all(_ json: String?) throws -> [Number] {
+            try json.map { try JSONDecoder().decode([Number].self, from: Data($0.utf8)) } ?? []
+        }
+    }
+
+    /// A balance as an institution tells of it; amounts in minor units by lower-case currency.
+    public struct Balance: Sendable, Codable {
+        public let asOf: Int64
+        public let current: [String: Int64]
+        public let isCredit: Bool
+        /// The credit in use, or otherwise what the holder may dispose of; nil where the institution does not say.
+        public let amounts: [String: Int64]?
+
+        public init(asOf: Int64, current: [String: Int64], isCredit: Bool, amounts: [String: Int64]?) {
+            self.asOf = asOf
+            self.current = current
+            self.isCredit = isCredit
+            self.amounts = amounts
+        }
+
+        fileprivate var json: String {
+            var json = JSONWriter()
+            json.object { json in
+                json.field("as_of", asOf)
+                write("cash", "available", isCredit ? nil : .some(amounts), to: &json)
+                write("credit", "used", isCredit ? .some(amounts) : nil, to: &json)
+                json.object("current") { json in Self.write(current, to: &json) }
+                json.field("type", isCredit ? "credit" : "cash")
+            }
+            return String(decoding: json.bytes, as: UTF8.self)
+        }
+
+        /// - Parameter amounts: nil for the kind that this balance is not of.
+        private func write(_ kind: String, _ name: String, _ amounts: [String: Int64]??, to json: inout JSONWriter) {
+            guard let amounts else { return json.nullField(kind) }
+            json.object(kind) { json in
+                guard let amounts else { return json.nullField(name) }
+                json.object(name) { json in Self.write(amounts, to: &json) }
+            }
+        }
+
+        private static func write(_ amounts: [String: Int64], to json: inout JSONWriter) {
+            for (currency, amount) in amounts.sorted(by: { $0.key < $1.key }) { json.field(currency, amount) }
+        }
     }
 
     // MARK: Transitions
@@ -112,36 +184,36 @@ public struct Account: Sendable {
         _ ring: KeyRing
     ) throws -> [String: String] {
         try checkLimits(picked, at: institution.id, session, db)
+        let clock = try session.holder.testClock(in: session.scope, db)
+        let world = try TestClock.world(of: clock, in: session.scope, db, world)
         let authorization = try Authorization.create(
-            holder: session.holder.id,
-            institution: institution.id,
+            holder: session.holder,
+            institution: institution,
             credential: credential,
+            clock: clock,
             in: session.scope,
             db,
             world,
             ring
         )
+        var former: [Authorization] = []
         for details in picked {
             if let refusal = session.refusal(of: details) {
                 throw StripeError(param: "selected_accounts", message: refusal)
             }
-            let known = try find(
-                details.institutionAccount,
-                at: institution.id,
-                of: session.holder.id,
-                session.scope,
-                db
-            )
-            let account: Account
-            if var known {
-                try known.relink(details, authorization, session.configuration.permissions, by: cause, db, world)
+            let known = try find(details.institutionAccount, at: institution.id, of: session.holder.id, session.scope, db)
+            var account: Account
+            if let known {
+                if let old = try Authorization.find(known.authorization, in: session.scope, db) { former.append(old) }
                 account = known
+                try account.relink(details, authorization, session.configuration, by: cause, db, world)
             } else {
                 account = Account(
                     id: world.id(.account),
                     scope: session.scope,
                     created: world.now(),
                     holder: session.holder,
+                    testClock: clock,
                     authorization: authorization.id,
                     institutionID: institution.id,
                     institutionName: institution.name,
@@ -149,12 +221,25 @@ public struct Account: Sendable {
                     permissions: session.configuration.permissions,
                     status: .active
                 )
+                try account.prefetch(session.configuration, db, world)
                 try account.insert(db)
                 try account.record(.accountCreated, by: cause, db, world)
             }
             try account.attach(to: session.id, db)
+            try account.schedule(db, world)
         }
+        try Authorization.update(authorization.id, replacing: former, by: cause, in: session.scope, db, world)
+        for old in former { try Authorization.update(old.id, by: cause, in: session.scope, db, world) }
         return try linked(in: session, at: institution.id, db)
+    }
+
+    /// Starts the refreshes that the Session asked for, as far as none is under way.
+    private func prefetch(_ configuration: Session.Configuration, _ db: Connection, _ world: World) throws {
+        let states = try Refresh.states(of: id, in: scope, db)
+        for feature in Refresh.Feature.allCases
+        where configuration.prefetch?.contains(feature.permission) == true && states[feature]?.isPending != true {
+            try Refresh.start(feature, of: id, clock: testClock, in: scope, db, world)
+        }
     }
 
     /// The limit on accounts, and the demand that one of them can pay, over all that the Session has linked.
@@ -187,20 +272,40 @@ public struct Account: Sendable {
     private mutating func relink(
         _ details: Details,
         _ authorization: Authorization,
-        _ permissions: [String],
+        _ configuration: Session.Configuration,
         by cause: Cause,
         _ db: Connection,
         _ world: World
     ) throws {
-        let wasActive = status == .active
-        let former = self.authorization
+        let before = self
         self.details = details
         self.authorization = authorization.id
-        self.permissions = permissions
+        permissions = configuration.permissions
+        if !permissions.contains(Refresh.Feature.transactions.permission) { subscriptions = [] }
         status = .active
+        inactiveCause = nil
+        try TestBankAccount.forgetDeactivation(id, in: scope, db)
+        try Refresh.reopen(of: id, in: scope, db)
+        try prefetch(configuration, db, world)
         try save(db)
-        try Authorization.forget(former, in: scope, db)
-        if !wasActive { try record(.accountReactivated, by: cause, db, world) }
+        try Authorization.forget(before.authorization, in: scope, db)
+        if before.status != .active { try record(.accountReactivated, by: cause, db, world) }
+        if before.details.expectedDeactivation != details.expectedDeactivation {
+            try record(.accountDateUpdated, by: cause, db, world)
+        }
+        try recordPaymentChanges(since: before, by: cause, db, world)
+    }
+
+    private func recordPaymentChanges(
+        since before: Account,
+        by cause: Cause,
+        _ db: Connection,
+        _ world: World
+    ) throws {
+        if before.shownNumbers != shownNumbers { try record(.accountNumbersUpdated, by: cause, db, world) }
+        if before.details.supportsPayments != details.supportsPayments {
+            try record(.accountPaymentsUpdated, by: cause, db, world)
+        }
     }
 
     /// Ends access for good. A second time is an error and changes nothing.
@@ -219,10 +324,81 @@ public struct Account: Sendable {
             )
         }
         account.status = .disconnected
-        try account.save(db)
+        account.inactiveCause = nil
+        account.balance = nil
+        account.subscriptions = []
+        try account.end(with: .accountDisconnected, by: cause, db, world)
         try Authorization.forget(account.authorization, in: scope, db)
-        try account.record(.accountDisconnected, by: cause, db, world)
         return account
+    }
+
+    static func disconnectAll(
+        of holder: String,
+        by cause: Cause,
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World
+    ) throws {
+        let ids = try db.all(
+            """
+            SELECT id FROM account WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+            AND holder = \(holder) AND status <> 'disconnected' ORDER BY created, id
+            """
+        ) { try $0.text(0) }
+        for id in ids { _ = try disconnect(id, by: cause, in: scope, db, world) }
+    }
+
+    /// The institution has ended the link. What was fetched stays.
+    mutating func deactivate(
+        _ inactiveCause: InactiveCause,
+        by cause: Cause,
+        _ db: Connection,
+        _ world: World
+    ) throws {
+        guard status == .active else { return }
+        status = .inactive
+        self.inactiveCause = inactiveCause
+        try end(with: .accountDeactivated, by: cause, db, world)
+    }
+
+    /// Every account of a consent is inactive.
+    static func deactivateAll(
+        of authorization: String,
+        _ inactiveCause: InactiveCause,
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World
+    ) throws {
+        for id in try activeIDs(of: authorization, in: scope, db) {
+            var account = try find(id, at: .path(param: "account"), in: scope, db)
+            try account.deactivate(inactiveCause, by: .none, db, world)
+        }
+    }
+
+    /// The link is over, for now or for good: nothing is fetched any longer.
+    private func end(with kind: Event.Kind, by cause: Cause, _ db: Connection, _ world: World) throws {
+        let cancelled = try Refresh.cancel(of: id, in: scope, db)
+        try Schedule.clear(of: id, in: scope, db)
+        try save(db)
+        for feature in cancelled { try record(feature.refreshed, by: .none, db, world) }
+        try record(kind, by: cause, db, world)
+        try Authorization.update(authorization, by: cause, in: scope, db, world)
+    }
+
+    /// The institution takes an ended link up again.
+    mutating func reactivate(by cause: Cause, _ db: Connection, _ world: World) throws {
+        guard status == .inactive else { return }
+        status = .active
+        inactiveCause = nil
+        let former = details.expectedDeactivation
+        let now = try self.world(db, world).now()
+        if let former, former <= now { details.expectedDeactivation = nil }
+        try Refresh.reopen(of: id, in: scope, db)
+        try save(db)
+        try record(.accountReactivated, by: cause, db, world)
+        if details.expectedDeactivation != former { try record(.accountDateUpdated, by: cause, db, world) }
+        try schedule(db, world)
+        try Authorization.update(authorization, by: cause, in: scope, db, world)
     }
 
     /// A Session is done: institutions that end the link right away do so now.
@@ -233,14 +409,283 @@ public struct Account: Sendable {
         _ world: World
     ) throws {
         for var account in try of(session, and: "closes_after_linking = 1 AND status = 'active'", db) {
-            account.status = .inactive
-            try account.save(db)
-            try account.record(.accountDeactivated, by: cause, db, world)
+            try account.deactivate(.unspecified, by: cause, db, world)
         }
     }
 
-    private func record(_ kind: Event.Kind, by cause: Cause, _ db: Connection, _ world: World) throws {
-        try Event.record(kind, object: rendering(db), by: cause, in: scope, db, world)
+    // MARK: Data
+
+    /// What a merchant asks to be refreshed.
+    public struct RefreshRequest: Sendable {
+        public static let names: [String: Parameters.Names] = ["features": .leaf]
+
+        private let features: [(path: String, feature: Refresh.Feature)]
+
+        /// - Parameter allowed: the features that the route takes.
+        public init(_ parameters: Parameters, of allowed: [Refresh.Feature]) throws(StripeError) {
+            var features: [(path: String, feature: Refresh.Feature)] = []
+            for (path, name) in try parameters.strings("features") ?? [] {
+                guard let feature = Refresh.Feature(rawValue: name), allowed.contains(feature) else {
+                    throw .badEnum(path, allowed: allowed.map(\.rawValue))
+                }
+                if !features.contains(where: { $0.feature == feature }) { features.append((path, feature)) }
+            }
+            guard !features.isEmpty else { throw .missing("features") }
+            self.features = features
+        }
+
+        fileprivate func check(_ account: Account) throws(StripeError) -> [Refresh.Feature] {
+            try account.requireActive()
+            for (path, feature) in features { try account.requirePermission(for: feature, at: path) }
+            return features.map(\.feature)
+        }
+
+        fileprivate func path(of feature: Refresh.Feature) -> String {
+            features.first { $0.feature == feature }?.path ?? "features"
+        }
+    }
+
+    /// What becomes of a refresh that is asked for before its time.
+    public enum EarlyRefresh: String, Sendable, CaseIterable {
+        /// The request is an error, and nothing is refreshed.
+        case refuse
+        /// The request succeeds and changes nothing of that feature.
+        case ignore
+    }
+
+    /// Starts refreshes, all or none.
+    public static func refresh(
+        _ id: String,
+        _ request: RefreshRequest,
+        early: EarlyRefresh,
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World
+    ) throws -> Account {
+        let account = try find(id, at: .path(param: "account"), in: scope, db)
+        let world = try account.world(db, world)
+        let states = try Refresh.states(of: id, in: scope, db)
+        for feature in try request.check(account) {
+            if let state = states[feature], !state.isOver(at: world.now()) {
+                if early == .ignore { continue }
+                throw account.isEarly(state, at: request.path(of: feature))
+            }
+            try Refresh.start(feature, of: id, clock: account.testClock, in: scope, db, world)
+        }
+        try account.save(db)
+        return account
+    }
+
+    /// Has transactions refreshed now and once a day from now on. Again it is no error, and refreshes what is due.
+    public static func subscribe(
+        _ id: String,
+        _ request: RefreshRequest,
+        in scope: Scope,
+        _ db: Connection,
+        _ world: World
+    ) throws -> Account {
+        var account = try find(id, at: .path(param: "account"), in: scope, db)
+        let world = try account.world(db, world)
+        let features = try request.check(account)
+        let wasSubscribed = account.subscriptions == features.map(\.rawValue)
+        account.subscriptions = features.map(\.rawValue)
+        let state = try Refresh.states(of: id, in: scope, db)[.transactions]
+        if !wasSubscribed, state?.isOver(at: world.now()) ?? true {
+            try Refresh.start(.transactions, of: id, clock: account.testClock, in: scope, db, world)
+        }
+        if !wasSubscribed { try account.scheduleDaily(db, world) }
+        try account.save(db)
+        return account
+    }
+
+    /// Ends the daily refreshes. Again it is no error.
+    public static func unsubscribe(
+        _ id: String,
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> Account {
+        var account = try find(id, at: .path(param: "account"), in: scope, db)
+        guard account.status != .disconnected else { throw account.isDisconnected }
+        account.subscriptions = []
+        try Schedule.clear(.daily, of: id, in: scope, db)
+        try account.save(db)
+        return account
+    }
+
+    /// A day has passed since the last one of its kind.
+    mutating func refreshDaily(isDriven: Bool, _ db: Connection, _ world: World) throws {
+        guard status == .active, !subscriptions.isEmpty else { return }
+        let world = try self.world(db, world)
+        try scheduleDaily(db, world)
+        let state = try Refresh.states(of: id, in: scope, db)[.transactions]
+        if let state, !state.isOver(at: world.now()) {
+            // Another is under way, or was a moment ago: the day is served, or is once the institution allows.
+            guard let next = state.nextAvailable, !state.isPending else { return }
+            return try Schedule.set(.daily, of: id, at: next, clock: testClock, in: scope, db)
+        }
+        try Refresh.start(.transactions, of: id, clock: testClock, isDriven: isDriven, in: scope, db, world)
+        try save(db)
+    }
+
+    /// The next moment of the day that is this account's: accounts are spread over the day by their ids.
+    private func scheduleDaily(_ db: Connection, _ world: World) throws {
+        let day: Int64 = 24 * 3600
+        let hash = id.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        let own = Int64((hash ^ (hash >> 32)) % UInt64(day))
+        let now = world.now()
+        let today = now - (now - own) % day
+        try Schedule.set(.daily, of: id, at: today <= now ? today + day : today, clock: testClock, in: scope, db)
+    }
+
+    mutating func take(_ balance: Balance) {
+        self.balance = balance.json
+    }
+
+    mutating func take(_ ownership: Ownership) {
+        self.ownership = ownership.id
+    }
+
+    // MARK: Dates
+
+    /// Puts on the schedule what is known to come, and does at once what is due already.
+    private mutating func schedule(_ db: Connection, _ world: World) throws {
+        guard status == .active else { return }
+        try scheduleEnd(db, world)
+        guard status == .active else { return }
+        if !subscriptions.isEmpty { try scheduleDaily(db, world) }
+        try scheduleNumberExpiry(db, world)
+    }
+
+    private mutating func scheduleEnd(_ db: Connection, _ world: World) throws {
+        try Schedule.clear(.announcement, of: id, in: scope, db)
+        try Schedule.clear(.deactivation, of: id, in: scope, db)
+        guard let expected = details.expectedDeactivation else { return }
+        let now = try self.world(db, world).now()
+        let announcement = expected - Schedule.notice
+        if announcement <= now {
+            try announceEnd(db, world)
+        } else {
+            try Schedule.set(.announcement, of: id, at: announcement, clock: testClock, in: scope, db)
+        }
+        if expected <= now {
+            try deactivate(.accessExpired, by: .none, db, world)
+        } else {
+            try Schedule.set(.deactivation, of: id, at: expected, clock: testClock, in: scope, db)
+        }
+    }
+
+    private mutating func scheduleNumberExpiry(_ db: Connection, _ world: World) throws {
+        try Schedule.clear(.numberAnnouncement, of: id, in: scope, db)
+        try Schedule.clear(.numberExpiry, of: id, in: scope, db)
+        let now = try self.world(db, world).now()
+        let expiring = try Number.all(details.numbers).filter(\.isExpiring).compactMap(\.expectedExpiry)
+        guard let expiry = expiring.min() else { return }
+        if expiry <= now { return try expireNumbers(db, world) }
+        let announcement = expiry - Schedule.notice
+        if announcement <= now {
+            try announceNumberExpiry(db, world)
+        } else {
+            try Schedule.set(.numberAnnouncement, of: id, at: announcement, clock: testClock, in: scope, db)
+        }
+        try Schedule.set(.numberExpiry, of: id, at: expiry, clock: testClock, in: scope, db)
+    }
+
+    func announceEnd(_ db: Connection, _ world: World) throws {
+        guard status == .active else { return }
+        try record(.accountUpcomingDeactivation, by: .none, db, world)
+    }
+
+    /// The institution has said when it will end the link, nil for never.
+    mutating func expectEnd(at moment: Int64?, by cause: Cause, _ db: Connection, _ world: World) throws {
+        details.expectedDeactivation = moment
+        try save(db)
+        try record(.accountDateUpdated, by: cause, db, world)
+        try scheduleEnd(db, world)
+    }
+
+    func announceNumberExpiry(_ db: Connection, _ world: World) throws {
+        guard status == .active, shownNumbers != nil else { return }
+        try record(.accountUpcomingNumberExpiry, by: .none, db, world)
+    }
+
+    /// Numbers whose time is over work no longer; without one that works, no payment can be made.
+    mutating func expireNumbers(_ db: Connection, _ world: World) throws {
+        let now = try self.world(db, world).now()
+        let before = self
+        var numbers = try Number.all(details.numbers)
+        for index in numbers.indices where numbers[index].isExpiring && numbers[index].expectedExpiry ?? now <= now {
+            numbers[index].status = "deactivated"
+        }
+        details.numbers = Number.json(numbers)
+        if !numbers.contains(where: { $0.status == "transactable" }) { details.supportsPayments = false }
+        try save(db)
+        if status == .active { try recordPaymentChanges(since: before, by: .none, db, world) }
+        try scheduleNumberExpiry(db, world)
+    }
+
+    // MARK: What may be done
+
+    /// The world at the account's time.
+    func world(_ db: Connection, _ world: World) throws -> World {
+        try TestClock.world(of: testClock, in: scope, db, world)
+    }
+
+    /// What is shown of the account's numbers, as JSON.
+    private var shownNumbers: String? {
+        permissions.contains("payment_method") ? details.numbers : nil
+    }
+
+    var isDisconnected: StripeError {
+        StripeError(param: "account", message: "The account '\(id)' is disconnected: its data can no longer be had.")
+    }
+
+    func requireActive() throws(StripeError) {
+        switch status {
+        case .active: return
+        case .disconnected: throw isDisconnected
+        case .inactive:
+            throw StripeError(
+                code: "financial_connections_account_inactive",
+                param: "account",
+                message: "The account '\(id)' is inactive: its institution no longer gives access. The account holder "
+                    + "has to link it again."
+            )
+        }
+    }
+
+    private func requirePermission(for feature: Refresh.Feature, at path: String) throws(StripeError) {
+        guard !permissions.contains(feature.permission) else { return }
+        throw StripeError(
+            param: path,
+            message: "The account '\(id)' was linked without the `\(feature.permission)` permission, which "
+                + "`\(feature.rawValue)` needs."
+        )
+    }
+
+    /// - Throws: where what was fetched may not be read.
+    func requireReadable(_ feature: Refresh.Feature) throws(StripeError) {
+        if status == .disconnected { throw isDisconnected }
+        try requirePermission(for: feature, at: "account")
+    }
+
+    private func isEarly(_ state: Refresh, at path: String) -> StripeError {
+        let reason =
+            if state.isPending {
+                "one is pending"
+            } else if let next = state.nextAvailable {
+                "the next one can be started at \(next)"
+            } else {
+                "its institution does not give it"
+            }
+        return StripeError(
+            param: path,
+            message: "A refresh of `\(state.feature.rawValue)` cannot be started for the account '\(id)' now: \(reason)."
+        )
+    }
+
+    func record(_ kind: Event.Kind, by cause: Cause, _ db: Connection, _ world: World) throws {
+        let own = try self.world(db, world)
+        try Event.record(kind, object: rendering(db), by: cause, in: scope, db, own)
     }
 
     // MARK: Statements
@@ -248,7 +693,7 @@ public struct Account: Sendable {
     private static let selected: SQL = """
         SELECT id, created, holder_type, holder, authorization_id, institution, institution_name, institution_account,
             category, subcategory, display_name, last4, supports_payments, numbers, permissions, status,
-            expected_deactivation, closes_after_linking
+            expected_deactivation, closes_after_linking, test_clock, balance, ownership, subscriptions, inactive_cause
         """
     private static let columns: SQL = "\(selected) FROM account"
 
@@ -343,6 +788,26 @@ public struct Account: Sendable {
         """
     }
 
+    /// The active accounts of an authorization.
+    static func activeIDs(of authorization: String, in scope: Scope, _ db: Connection) throws -> [String] {
+        try db.all(
+            """
+            SELECT id FROM account WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+            AND authorization_id = \(authorization) AND status = 'active' ORDER BY created, id
+            """
+        ) { try $0.text(0) }
+    }
+
+    /// When the first of the active accounts of an authorization is expected to end.
+    static func earliestDeactivation(of authorization: String, in scope: Scope, _ db: Connection) throws -> Int64? {
+        try db.first(
+            """
+            SELECT MIN(expected_deactivation) FROM account WHERE merchant = \(scope.merchant)
+            AND livemode = \(scope.livemode) AND authorization_id = \(authorization) AND status = 'active'
+            """
+        ) { $0.optionalInt(0) } ?? nil
+    }
+
     /// How many accounts a Session has linked.
     public static func count(of session: String, in scope: Scope, _ db: Connection) throws -> Int64 {
         try db.first(
@@ -362,6 +827,7 @@ public struct Account: Sendable {
                 kind: try row.choice(2, of: AccountHolder.Kind.self),
                 id: try row.text(3)
             ),
+            testClock: row.optionalText(18),
             authorization: try row.text(4),
             institutionID: try row.text(5),
             institutionName: try row.text(6),
@@ -379,6 +845,10 @@ public struct Account: Sendable {
             permissions: Joined.values(try row.text(14)),
             status: try row.choice(15, of: Status.self)
         )
+        balance = row.optionalText(19)
+        ownership = row.optionalText(20)
+        subscriptions = Joined.values(try row.text(21))
+        inactiveCause = row.optionalText(22).flatMap(InactiveCause.init)
     }
 
     private init(
@@ -386,6 +856,7 @@ public struct Account: Sendable {
         scope: Scope,
         created: Int64,
         holder: AccountHolder,
+        testClock: String?,
         authorization: String,
         institutionID: String,
         institutionName: String,
@@ -397,6 +868,7 @@ public struct Account: Sendable {
         self.scope = scope
         self.created = created
         self.holder = holder
+        self.testClock = testClock
         self.authorization = authorization
         self.institutionID = institutionID
         self.institutionName = institutionName
@@ -410,17 +882,18 @@ public struct Account: Sendable {
             """
             INSERT INTO account (merchant, livemode, id, created, holder_type, holder, authorization_id, institution,
                 institution_name, institution_account, category, subcategory, display_name, last4, supports_payments,
-                numbers, permissions, status, expected_deactivation, closes_after_linking, rendering)
+                numbers, permissions, status, expected_deactivation, closes_after_linking, test_clock, rendering)
             VALUES (\(scope.merchant), \(scope.livemode), \(id), \(created), \(holder.kind.rawValue), \(holder.id),
                 \(authorization), \(institutionID), \(institutionName), \(details.institutionAccount),
                 \(details.category), \(details.subcategory), \(details.displayName), \(details.last4),
                 \(details.supportsPayments), \(details.numbers), \(Joined.text(permissions)), \(status.rawValue),
-                \(details.expectedDeactivation), \(details.closesAfterLinking), \(try rendering(db)))
+                \(details.expectedDeactivation), \(details.closesAfterLinking), \(testClock), \(try rendering(db)))
             """
         )
     }
 
-    private func save(_ db: Connection) throws {
+    /// Writes what may change, and the rendering with what the account's refreshes are by then.
+    func save(_ db: Connection) throws {
         try db.execute(
             """
             UPDATE account SET authorization_id = \(authorization), category = \(details.category),
@@ -428,7 +901,9 @@ public struct Account: Sendable {
                 supports_payments = \(details.supportsPayments), numbers = \(details.numbers),
                 permissions = \(Joined.text(permissions)), status = \(status.rawValue),
                 expected_deactivation = \(details.expectedDeactivation),
-                closes_after_linking = \(details.closesAfterLinking), rendering = \(try rendering(db))
+                closes_after_linking = \(details.closesAfterLinking), balance = \(balance),
+                ownership = \(ownership), subscriptions = \(Joined.text(subscriptions)),
+                inactive_cause = \(inactiveCause?.rawValue), rendering = \(try rendering(db))
             WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
             """
         )
@@ -563,7 +1038,7 @@ public struct Account: Sendable {
         "id": .leaf, "object": .leaf, "account_holder": AccountHolder.shape, "account_numbers": .leaf, "balance": .leaf,
         "balance_refresh": .leaf, "category": .leaf, "created": .leaf, "display_name": .leaf, "institution_name": .leaf,
         "last4": .leaf, "livemode": .leaf,
-        "ownership": .reference(resource: "financial_connections_account") { .object([:]) }, "ownership_refresh": .leaf,
+        "ownership": .reference(resource: "financial_connections_account") { Ownership.shape }, "ownership_refresh": .leaf,
         "permissions": .leaf, "status": .leaf, "status_details": .leaf, "subcategory": .leaf, "subscriptions": .leaf,
         "supported_payment_method_types": .leaf, "transaction_refresh": .leaf,
     ])
@@ -602,45 +1077,62 @@ public struct Account: Sendable {
     }
 
     public func write(to json: inout JSONWriter, expanding expansion: Expansion = .none, _ db: Connection) throws {
+        let refreshes = try Refresh.states(of: id, in: scope, db)
         try json.object { json in
             json.field("id", id)
             json.field("object", "financial_connections.account")
             try holder.write("account_holder", to: &json, expanding: expansion["account_holder"], in: scope, db)
-            if let numbers = details.numbers, permissions.contains("payment_method") {
-                json.field("account_numbers", rendered: Array(numbers.utf8))
-            } else {
-                json.nullField("account_numbers")
-            }
-            json.nullField("balance")
-            json.nullField("balance_refresh")
+            write("account_numbers", shownNumbers, to: &json)
+            write("balance", balance, to: &json)
+            Refresh.write(refreshes[.balance], of: .balance, to: &json)
             json.field("category", details.category)
             json.field("created", created)
             json.field("display_name", details.displayName)
             json.field("institution_name", institutionName)
             json.field("last4", details.last4)
             json.field("livemode", scope.livemode)
-            json.nullField("ownership")
-            json.nullField("ownership_refresh")
+            try writeOwnership(to: &json, expanding: expansion, db)
+            Refresh.write(refreshes[.ownership], of: .ownership, to: &json)
             json.field("permissions", permissions)
             json.field("status", status.rawValue)
             writeStatusDetails(to: &json)
             json.field("subcategory", details.subcategory)
-            json.field("subscriptions", [])
+            json.field("subscriptions", subscriptions)
             json.field("supported_payment_method_types", details.supportsPayments ? ["us_bank_account"] : [])
-            json.nullField("transaction_refresh")
+            Refresh.write(refreshes[.transactions], of: .transactions, to: &json)
         }
     }
 
-    private func writeStatusDetails(to json: inout JSONWriter) {
-        guard status == .active, let expected = details.expectedDeactivation else {
-            return json.nullField("status_details")
+    private func write(_ key: String, _ rendered: String?, to json: inout JSONWriter) {
+        if let rendered { json.field(key, rendered: Array(rendered.utf8)) } else { json.nullField(key) }
+    }
+
+    private func writeOwnership(to json: inout JSONWriter, expanding expansion: Expansion, _ db: Connection) throws {
+        guard let ownership, expansion["ownership"] != nil, status != .disconnected else {
+            return json.field("ownership", ownership)
         }
-        json.object("status_details") { json in
-            json.object("active") { json in
-                json.field("action", "relink_required")
-                json.field("cause", "access_expired")
-                json.field("expected_deactivation_date", expected)
+        json.key("ownership")
+        try Ownership.find(ownership, of: id, at: .path(param: "ownership"), in: scope, db).write(to: &json, db)
+    }
+
+    private func writeStatusDetails(to json: inout JSONWriter) {
+        switch (status, details.expectedDeactivation) {
+        case (.active, let expected?):
+            json.object("status_details") { json in
+                json.object("active") { json in
+                    json.field("action", "relink_required")
+                    json.field("cause", "access_expired")
+                    json.field("expected_deactivation_date", expected)
+                }
             }
+        case (.inactive, _):
+            json.object("status_details") { json in
+                json.object("inactive") { json in
+                    json.field("action", inactiveCause == .accountClosed ? "none" : "relink_required")
+                    json.field("cause", (inactiveCause ?? .unspecified).rawValue)
+                }
+            }
+        default: json.nullField("status_details")
         }
     }
 }

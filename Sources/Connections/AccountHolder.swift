@@ -1,6 +1,6 @@
 /// Whose accounts are linked: a customer of the merchant, or the merchant's own account.
 
-internal import Database
+public import Database
 internal import Wire
 
 public struct AccountHolder: Sendable, Equatable {
@@ -52,6 +52,24 @@ public struct AccountHolder: Sendable, Equatable {
         case .customer:
             try Customer.requireLiving(id, at: .parameter("account_holder[customer]"), in: scope, db)
         }
+    }
+
+    /// Who links, as institutions and their connectors know them: opaque, and another for each merchant and mode.
+    public func nameAtInstitutions(in scope: Scope) -> String {
+        "\(scope.merchant)|\(scope.livemode ? "live" : "test")|\(id)"
+    }
+
+    /// The test clock that the holder is on.
+    func testClock(in scope: Scope, _ db: Connection) throws -> String? {
+        switch kind {
+        case .account: nil
+        case .customer: try Customer.testClock(of: id, in: scope, db)
+        }
+    }
+
+    /// The world at the holder's time.
+    public func world(in scope: Scope, _ db: Connection, _ world: World) throws -> World {
+        try TestClock.world(of: testClock(in: scope, db), in: scope, db, world)
     }
 
     // MARK: JSON

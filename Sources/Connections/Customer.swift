@@ -12,6 +12,8 @@ public struct Customer: Sendable {
     var deleted = false
     var fields = Fields()
     let invoicePrefix: String
+    /// The clock that the customer was created on.
+    let testClock: String?
 
     /// What a merchant may set.
     struct Fields: Sendable, Equatable {
@@ -53,6 +55,10 @@ public struct Customer: Sendable {
         "metadata": .any, "name": .leaf, "phone": .leaf, "preferred_locales": .leaf,
         "shipping": ["address": addressNames, "name": .leaf, "phone": .leaf], "tax_exempt": .leaf,
     ]
+    public static let namesOfNew: [String: Parameters.Names] = names.merging(
+        ["test_clock": .leaf],
+        uniquingKeysWith: { first, _ in first }
+    )
 
     /// What a create or an update asks for, checked.
     public struct Changes: Sendable {
@@ -67,6 +73,7 @@ public struct Customer: Sendable {
         private let preferredLocales: [String]?
         private let shipping: Parameters.Change<Shipping>
         private let taxExempt: Parameters.Change<String>
+        fileprivate let testClock: String?
 
         public init(_ parameters: Parameters) throws(StripeError) {
             address = try Self.address(parameters, "address")
@@ -91,6 +98,7 @@ public struct Customer: Sendable {
                 let value = try parameters.choice("tax_exempt", of: ["exempt", "none", "reverse"])
                 taxExempt = value.map { .set($0) } ?? .keep
             }
+            testClock = try parameters.string("test_clock")
         }
 
         private static func looksLikeEmail(_ text: String) -> Bool {
@@ -156,11 +164,16 @@ public struct Customer: Sendable {
         _ db: Connection,
         _ world: World
     ) throws -> Customer {
+        if let clock = changes.testClock {
+            try TestClock.requireRoom(clock, at: .parameter("test_clock"), in: scope, db)
+        }
+        let world = try TestClock.world(of: changes.testClock, in: scope, db, world)
         var customer = Customer(
             id: world.id(.customer),
             scope: scope,
             created: world.now(),
-            invoicePrefix: String(world.secret("", length: 8).uppercased())
+            invoicePrefix: String(world.secret("", length: 8).uppercased()),
+            testClock: changes.testClock
         )
         try changes.apply(to: &customer.fields)
         try customer.insert(db)
@@ -190,7 +203,7 @@ public struct Customer: Sendable {
             by: cause,
             in: scope,
             db,
-            world
+            TestClock.world(of: customer.testClock, in: scope, db, world)
         )
         return customer
     }
@@ -209,7 +222,8 @@ public struct Customer: Sendable {
         customer.deleted = true
         customer.fields = Fields()
         try customer.save(db)
-        try Event.record(.customerDeleted, object: snapshot, by: cause, in: scope, db, world)
+        let own = try TestClock.world(of: customer.testClock, in: scope, db, world)
+        try Event.record(.customerDeleted, object: snapshot, by: cause, in: scope, db, own)
         return customer
     }
 
@@ -217,7 +231,7 @@ public struct Customer: Sendable {
 
     private static let columns: SQL = """
         SELECT id, created, deleted, email, name, phone, description, business_name, individual_name, tax_exempt,
-            preferred_locales, address, shipping, metadata, invoice_prefix FROM customer
+            preferred_locales, address, shipping, metadata, invoice_prefix, test_clock FROM customer
         """
 
     /// - Throws: `resource_missing`. A deleted customer is found.
@@ -252,6 +266,15 @@ public struct Customer: Sendable {
         case true: throw noSuch(id, at: place, scope)
         case nil: throw try missing(id, at: place, in: scope, db)
         }
+    }
+
+    static func testClock(of id: String, in scope: Scope, _ db: Connection) throws -> String? {
+        try db.first(
+            """
+            SELECT test_clock FROM customer
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
+            """
+        ) { $0.optionalText(0) } ?? nil
     }
 
     private static func missing(
@@ -294,16 +317,24 @@ public struct Customer: Sendable {
         id: String,
         scope: Scope,
         created: Int64,
-        invoicePrefix: String
+        invoicePrefix: String,
+        testClock: String?
     ) {
         self.id = id
         self.scope = scope
         self.created = created
         self.invoicePrefix = invoicePrefix
+        self.testClock = testClock
     }
 
     private init(_ row: Row, _ scope: Scope) throws {
-        self.init(id: try row.text(0), scope: scope, created: try row.int(1), invoicePrefix: try row.text(14))
+        self.init(
+            id: try row.text(0),
+            scope: scope,
+            created: try row.int(1),
+            invoicePrefix: try row.text(14),
+            testClock: row.optionalText(15)
+        )
         deleted = try row.bool(2)
         fields.email = row.optionalText(3)
         fields.name = row.optionalText(4)
@@ -331,12 +362,12 @@ public struct Customer: Sendable {
             """
             INSERT INTO customer (merchant, livemode, id, created, deleted, email, name, phone, description,
                 business_name, individual_name, tax_exempt, preferred_locales, address, shipping, metadata,
-                invoice_prefix)
+                invoice_prefix, test_clock)
             VALUES (\(scope.merchant), \(scope.livemode), \(id), \(created), \(deleted), \(fields.email),
                 \(fields.name), \(fields.phone), \(fields.description), \(fields.businessName),
                 \(fields.individualName), \(fields.taxExempt), \(Joined.text(fields.preferredLocales)),
                 \(try Self.encode(fields.address)), \(try Self.encode(fields.shipping)),
-                \(try fields.metadata.text()), \(invoicePrefix))
+                \(try fields.metadata.text()), \(invoicePrefix), \(testClock))
             """
         )
     }
@@ -359,17 +390,22 @@ public struct Customer: Sendable {
 
     public struct Query: Sendable {
         public static let names: [String: Parameters.Names] = PageRequest.names.merging(
-            ["created": ["gt": .leaf, "gte": .leaf, "lt": .leaf, "lte": .leaf], "email": .leaf],
+            [
+                "created": ["gt": .leaf, "gte": .leaf, "lt": .leaf, "lte": .leaf], "email": .leaf,
+                "test_clock": .leaf,
+            ],
             uniquingKeysWith: { first, _ in first }
         )
 
         fileprivate let page: PageRequest
         fileprivate let created: MomentRange?
         fileprivate let email: String?
+        fileprivate let testClock: String?
 
         public init(_ parameters: Parameters) throws(StripeError) {
             created = try parameters.moments("created")
             email = try parameters.string("email", maximum: 512)
+            testClock = try parameters.string("test_clock")
             page = try PageRequest(parameters)
         }
     }
@@ -382,6 +418,13 @@ public struct Customer: Sendable {
     ) throws {
         let mine: SQL = "WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)"
         var select: SQL = "\(columns) \(mine) AND deleted = 0"
+        // As in the API, customers on a clock are listed by their clock alone.
+        if let clock = query.testClock {
+            _ = try TestClock.find(clock, at: .parameter("test_clock"), in: scope, db)
+            select = "\(select) AND test_clock = \(clock) AND test_clock IS NOT NULL"
+        } else {
+            select = "\(select) AND test_clock IS NULL"
+        }
         if let email = query.email { select = "\(select) AND email = \(email)" }
         if let created = query.created {
             select = "\(select) AND created BETWEEN \(created.from) AND \(created.through)"
@@ -458,7 +501,7 @@ public struct Customer: Sendable {
         json.field("preferred_locales", fields.preferredLocales)
         Shipping.write(fields.shipping, to: &json)
         json.field("tax_exempt", fields.taxExempt)
-        json.nullField("test_clock")
+        json.field("test_clock", testClock)
     }
 }
 

@@ -10,11 +10,27 @@ public struct Event: Sendable {
         case customerDeleted = "customer.deleted"
         case customerUpdated = "customer.updated"
         case accountCreated = "financial_connections.account.created"
+        case accountDateUpdated = "financial_connections.account.expected_deactivation_date_updated"
         case accountDeactivated = "financial_connections.account.deactivated"
         case accountDisconnected = "financial_connections.account.disconnected"
+        case accountNumbersUpdated = "financial_connections.account.account_numbers_updated"
+        case accountPaymentsUpdated = "financial_connections.account.supported_payment_method_types_updated"
         case accountReactivated = "financial_connections.account.reactivated"
+        case accountRefreshedBalance = "financial_connections.account.refreshed_balance"
+        case accountRefreshedOwnership = "financial_connections.account.refreshed_ownership"
+        case accountRefreshedTransactions = "financial_connections.account.refreshed_transactions"
+        case accountUpcomingDeactivation = "financial_connections.account.upcoming_deactivation"
+        case accountUpcomingNumberExpiry = "financial_connections.account.upcoming_account_number_expiry"
+        case authorizationDateUpdated = "financial_connections.authorization.expected_deactivation_date_updated"
+        case authorizationUpcomingDeactivation = "financial_connections.authorization.upcoming_deactivation"
+        case testClockAdvancing = "test_helpers.test_clock.advancing"
+        case testClockCreated = "test_helpers.test_clock.created"
+        case testClockDeleted = "test_helpers.test_clock.deleted"
+        case testClockInternalFailure = "test_helpers.test_clock.internal_failure"
+        case testClockReady = "test_helpers.test_clock.ready"
     }
 
+    /// By the clock outside: an event of a test clock is kept as long as any other.
     public static let retention: Int64 = 30 * 24 * 3600
 
     let id: String
@@ -30,6 +46,7 @@ public struct Event: Sendable {
     // MARK: Statements
 
     /// - Parameters:
+    ///   - world: the object's, by its test clock where it has one.
     ///   - object: the object's JSON, as ``JSONWriter`` wrote it, without a final line feed.
     ///   - previous: the changed attributes as they were, as a JSON object, for `*.updated` alone.
     static func record(
@@ -44,9 +61,10 @@ public struct Event: Sendable {
         try db.execute(
             """
             INSERT INTO event (merchant, livemode, id, created, type, api_version, request_id, idempotency_key, object,
-                previous_attributes)
+                previous_attributes, recorded)
             VALUES (\(scope.merchant), \(scope.livemode), \(world.id(.event)), \(world.now()), \(kind.rawValue),
-                \(APIVersion.standard.description), \(cause.requestID), \(cause.idempotencyKey), \(object), \(previous))
+                \(APIVersion.standard.description), \(cause.requestID), \(cause.idempotencyKey), \(object), \(previous),
+                \(world.wall()))
             """
         )
     }
@@ -74,7 +92,7 @@ public struct Event: Sendable {
         let event = try db.first(
             """
             \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
-            AND created > \(world.now() - retention)
+            AND recorded > \(world.wall() - retention)
             """,
             read
         )
@@ -90,7 +108,7 @@ public struct Event: Sendable {
         try db.execute(
             """
             DELETE FROM event WHERE (merchant, livemode, id) IN (
-                SELECT merchant, livemode, id FROM event WHERE created <= \(world.now() - retention) LIMIT 500)
+                SELECT merchant, livemode, id FROM event WHERE recorded <= \(world.wall() - retention) LIMIT 500)
             """
         )
     }
@@ -158,7 +176,7 @@ public struct Event: Sendable {
         to json: inout JSONWriter
     ) throws {
         let mine: SQL = "WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)"
-        let select: SQL = "\(columns) \(mine) AND created > \(world.now() - retention) \(query.conditions())"
+        let select: SQL = "\(columns) \(mine) AND recorded > \(world.wall() - retention) \(query.conditions())"
         let page = try Page(
             query.page,
             of: "notification",

@@ -7,7 +7,7 @@
 public import Database
 
 public enum Migrations {
-    public static let all: [Migration] = [first, moving]
+    public static let all: [Migration] = [first, moving, data]
 
     private static let first = Migration([
         """
@@ -208,4 +208,221 @@ public enum Migrations {
     private static let moving = Migration([
         "CREATE TABLE moving (id {int} PRIMARY KEY, source TEXT NOT NULL) {strict}"
     ])
+
+    /// Balances, owners, transactions and their refreshes; what happens at a time; test clocks.
+    private static let data = Migration(
+        clocks + accountData + [
+            """
+            CREATE TABLE refresh (
+                merchant {key} NOT NULL,
+                livemode {int} NOT NULL,
+                account {key} NOT NULL,
+                feature {key} NOT NULL CHECK (feature IN ('balance', 'ownership', 'transactions')),
+                id {key},
+                number {int} NOT NULL,
+                succeeded {int} NOT NULL,
+                status TEXT NOT NULL CHECK (status IN ('pending', 'succeeded', 'failed')),
+                last_attempted {int} NOT NULL,
+                next_available {int},
+                attempt {int} NOT NULL,
+                retries {int} NOT NULL,
+                run_at {int} NOT NULL,
+                claim_at {int},
+                test_clock {key},
+                cursor {bytes},
+                PRIMARY KEY (merchant, livemode, account, feature)
+            ) {clustered}
+            """,
+            """
+            CREATE INDEX refresh_by_claim ON refresh (claim_at, merchant, livemode, account, feature)
+                WHERE status = 'pending' AND claim_at IS NOT NULL
+            """,
+            """
+            CREATE INDEX refresh_by_clock ON refresh (merchant, livemode, test_clock, run_at, account, feature)
+                WHERE status = 'pending' AND test_clock IS NOT NULL
+            """,
+            """
+            CREATE TABLE transaction_refresh (
+                merchant {key} NOT NULL,
+                livemode {int} NOT NULL,
+                account {key} NOT NULL,
+                number {int} NOT NULL,
+                id {key} NOT NULL,
+                complete {int} NOT NULL,
+                PRIMARY KEY (merchant, livemode, account, number)
+            ) {clustered}
+            """,
+            "CREATE UNIQUE INDEX transaction_refresh_by_id ON transaction_refresh (merchant, livemode, account, id)",
+        ] + transactions
+    )
+
+    private static let clocks: [SQL] = [
+        "CREATE TABLE seeded_start (id {int} PRIMARY KEY, count {int} NOT NULL) {strict}",
+        """
+        CREATE TABLE test_clock (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            id {key} NOT NULL,
+            created {int} NOT NULL,
+            name TEXT,
+            frozen_time {int} NOT NULL,
+            target {int},
+            status TEXT NOT NULL CHECK (status IN ('ready', 'advancing', 'internal_failure')),
+            deletes_after {int} NOT NULL,
+            attempt {int} NOT NULL,
+            claim_at {int} NOT NULL,
+            PRIMARY KEY (merchant, livemode, id)
+        ) {clustered}
+        """,
+        "CREATE INDEX test_clock_by_age ON test_clock (merchant, livemode, created, id)",
+        "CREATE INDEX test_clock_by_claim ON test_clock (claim_at) WHERE status = 'advancing'",
+        "CREATE INDEX test_clock_for_pruning ON test_clock (deletes_after)",
+        "ALTER TABLE customer ADD COLUMN test_clock {key}",
+        """
+        CREATE INDEX customer_by_clock ON customer (merchant, livemode, test_clock, created, id)
+            WHERE deleted = 0 AND test_clock IS NOT NULL
+        """,
+        """
+        CREATE TABLE schedule (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            subject {key} NOT NULL,
+            kind {key} NOT NULL,
+            run_at {int} NOT NULL,
+            test_clock {key},
+            PRIMARY KEY (merchant, livemode, subject, kind)
+        ) {clustered}
+        """,
+        """
+        CREATE INDEX schedule_by_time ON schedule (run_at, merchant, livemode, subject, kind) WHERE test_clock IS NULL
+        """,
+        """
+        CREATE INDEX schedule_by_clock ON schedule (merchant, livemode, test_clock, run_at, subject, kind)
+            WHERE test_clock IS NOT NULL
+        """,
+        "ALTER TABLE event ADD COLUMN recorded {int} NOT NULL DEFAULT 0",
+        "UPDATE event SET recorded = created",
+        "DROP INDEX event_for_pruning",
+        "CREATE INDEX event_for_pruning ON event (recorded)",
+    ]
+
+    private static let accountData: [SQL] = [
+        "ALTER TABLE account ADD COLUMN test_clock {key}",
+        "ALTER TABLE account ADD COLUMN balance TEXT",
+        "ALTER TABLE account ADD COLUMN ownership {key}",
+        "ALTER TABLE account ADD COLUMN subscriptions TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE account ADD COLUMN inactive_cause TEXT",
+        "CREATE INDEX account_by_authorization ON account (merchant, livemode, authorization_id)",
+        "ALTER TABLE authorization_at_institution ADD COLUMN institution_name TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE authorization_at_institution ADD COLUMN status TEXT NOT NULL DEFAULT 'active'",
+        "ALTER TABLE authorization_at_institution ADD COLUMN expected_deactivation {int}",
+        "ALTER TABLE authorization_at_institution ADD COLUMN test_clock {key}",
+        "ALTER TABLE authorization_at_institution ADD COLUMN renewal {int} NOT NULL DEFAULT 0",
+        """
+        CREATE TABLE institution_call (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            authorization_id {key} NOT NULL,
+            hour {int} NOT NULL,
+            calls {int} NOT NULL,
+            PRIMARY KEY (merchant, livemode, authorization_id, hour)
+        ) {clustered}
+        """,
+        "CREATE INDEX institution_call_for_pruning ON institution_call (hour)",
+        """
+        CREATE TABLE ownership (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            id {key} NOT NULL,
+            account {key} NOT NULL,
+            created {int} NOT NULL,
+            PRIMARY KEY (merchant, livemode, id)
+        ) {clustered}
+        """,
+        """
+        CREATE TABLE owner (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            ownership {key} NOT NULL,
+            id {key} NOT NULL,
+            created {int} NOT NULL,
+            name TEXT NOT NULL,
+            email TEXT,
+            phone TEXT,
+            address TEXT,
+            PRIMARY KEY (merchant, livemode, ownership, id)
+        ) {clustered}
+        """,
+        """
+        CREATE TABLE test_bank_account (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            account {key} NOT NULL,
+            balance TEXT,
+            owners TEXT,
+            deactivates_at {int},
+            failing TEXT NOT NULL,
+            changes {int} NOT NULL,
+            PRIMARY KEY (merchant, livemode, account)
+        ) {clustered}
+        """,
+        """
+        CREATE TABLE test_bank_transaction (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            account {key} NOT NULL,
+            id {key} NOT NULL,
+            number {int} NOT NULL,
+            amount {int} NOT NULL,
+            currency TEXT NOT NULL,
+            description TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('pending', 'posted', 'void')),
+            transacted_at {int} NOT NULL,
+            settled_at {int},
+            PRIMARY KEY (merchant, livemode, account, id)
+        ) {clustered}
+        """,
+        """
+        CREATE UNIQUE INDEX test_bank_transaction_by_number
+            ON test_bank_transaction (merchant, livemode, account, number)
+        """,
+    ]
+
+    /// A row lies where the list shows it, so that a page is read in one stretch. Zero stands for a moment that is not,
+    /// so that rows can be compared as a whole on both engines.
+    private static let transactions: [SQL] = [
+        """
+        CREATE TABLE bank_transaction (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            account {key} NOT NULL,
+            transacted_at {int} NOT NULL,
+            id {key} NOT NULL,
+            institution_id {key} NOT NULL,
+            amount {int} NOT NULL,
+            currency TEXT NOT NULL,
+            description TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('pending', 'posted', 'void')),
+            posted_at {int} NOT NULL,
+            void_at {int} NOT NULL,
+            updated {int} NOT NULL,
+            refresh {int} NOT NULL,
+            seen {int} NOT NULL,
+            PRIMARY KEY (merchant, livemode, account, transacted_at, id)
+        ) {clustered}
+        """,
+        "CREATE UNIQUE INDEX bank_transaction_by_id ON bank_transaction (merchant, livemode, id)",
+        """
+        CREATE UNIQUE INDEX bank_transaction_by_institution
+            ON bank_transaction (merchant, livemode, account, institution_id)
+        """,
+        """
+        CREATE INDEX bank_transaction_by_refresh
+            ON bank_transaction (merchant, livemode, account, refresh, transacted_at, id)
+        """,
+        """
+        CREATE INDEX bank_transaction_pending ON bank_transaction (merchant, livemode, account, transacted_at, id)
+            WHERE status = 'pending'
+        """,
+    ]
 }

@@ -1,4 +1,4 @@
-/// Pages of lists: keyset paging by creation, newest first, at the same cost at any depth.
+/// Pages of lists: keyset paging, newest first, at the same cost at any depth.
 
 internal import Database
 public import Wire
@@ -49,43 +49,50 @@ struct Page<Element> {
     }
 
     /// - Parameters:
-    ///   - select: a query up to and with its conditions, over a table that has `created` and `id`, to which the keyset
+    ///   - keys: the columns that the list is ordered by, all of them numbers; the id breaks their ties.
+    ///   - select: a query up to and with its conditions, over a table that has the keys and `id`, to which the keyset
     ///     condition, the order and the limit are added.
-    ///   - moment: when the object that a cursor names was made, nil where there is none.
+    ///   - start: the keys of the object that a cursor names, nil where there is none.
     /// - Throws: `resource_missing` for a cursor that names nothing.
     init(
         _ request: PageRequest,
+        by keys: [SQL],
         of kind: String,
         in scope: Scope,
         _ db: Connection,
         select: SQL,
-        moment: (String) throws -> Int64?,
+        start: (String) throws -> [Int64]?,
         read: (Row) throws -> Element
     ) throws {
-        func start(_ id: String, _ param: String) throws -> Int64 {
-            if let moment = try moment(id) { return moment }
-            throw StripeError.noSuch(kind, id, at: .parameter(param), livemode: scope.livemode)
+        var columns: SQL = ""
+        var (newest, oldest): (SQL, SQL) = ("", "")
+        for key in keys {
+            columns = "\(columns)\(key), "
+            newest = "\(newest)\(key) DESC, "
+            oldest = "\(oldest)\(key) ASC, "
+        }
+        func position(_ id: String, _ param: String) throws -> SQL {
+            guard let values = try start(id) else {
+                throw StripeError.noSuch(kind, id, at: .parameter(param), livemode: scope.livemode)
+            }
+            var position: SQL = ""
+            for value in values { position = "\(position)\(value), " }
+            return "(\(position)\(id))"
         }
         let fetched: [Element]
         switch request.cursor {
         case nil:
-            fetched = try db.all("\(select) ORDER BY created DESC, id DESC LIMIT \(request.limit + 1)", read)
+            fetched = try db.all("\(select) ORDER BY \(newest)id DESC LIMIT \(request.limit + 1)", read)
         case .startingAfter(let id):
-            let moment = try start(id, "starting_after")
+            let last = try position(id, "starting_after")
             fetched = try db.all(
-                """
-                \(select) AND (created, id) < (\(moment), \(id)) ORDER BY created DESC, id DESC \
-                LIMIT \(request.limit + 1)
-                """,
+                "\(select) AND (\(columns)id) < \(last) ORDER BY \(newest)id DESC LIMIT \(request.limit + 1)",
                 read
             )
         case .endingBefore(let id):
-            let moment = try start(id, "ending_before")
+            let first = try position(id, "ending_before")
             fetched = try db.all(
-                """
-                \(select) AND (created, id) > (\(moment), \(id)) ORDER BY created ASC, id ASC \
-                LIMIT \(request.limit + 1)
-                """,
+                "\(select) AND (\(columns)id) > \(first) ORDER BY \(oldest)id ASC LIMIT \(request.limit + 1)",
                 read
             )
         }
@@ -96,6 +103,29 @@ struct Page<Element> {
         } else {
             elements = page
         }
+    }
+
+    /// A page of objects in the order in which they were created.
+    /// - Parameter moment: when the object that a cursor names was made, nil where there is none.
+    init(
+        _ request: PageRequest,
+        of kind: String,
+        in scope: Scope,
+        _ db: Connection,
+        select: SQL,
+        moment: (String) throws -> Int64?,
+        read: (Row) throws -> Element
+    ) throws {
+        try self.init(
+            request,
+            by: ["created"],
+            of: kind,
+            in: scope,
+            db,
+            select: select,
+            start: { id in try moment(id).map { [$0] } },
+            read: read
+        )
     }
 }
 

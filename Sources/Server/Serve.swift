@@ -40,12 +40,19 @@ struct Serve: AsyncParsableCommand {
         }
         let store = try Store(dataOptions)
         let database = try store.open(logger)
-        let world = World(milliseconds: Self.wallClock)
+        let world = try await store.explaining { try await world(settings, database) }
         let ring = try await store.explaining { try await checkedRing(settings, folder, store, database) }
         let keys = try await store.explaining { try await TestKeys(settings, folder, store, database, world) }
         try await requireRing(settings, database, keys)
         defer { folder.withdraw() }
         try await run(settings, folder, store, database, ring, world, keys, logger)
+    }
+
+    /// Chance follows from the seed where there is one, another for each start on the same data.
+    private func world(_ settings: ServeSettings, _ database: Database) async throws -> World {
+        guard let seed = settings.seed else { return World(milliseconds: Self.wallClock) }
+        let start = try await database.write { try SeededStart.count(in: $0) }
+        return World(milliseconds: Self.wallClock, seed: seed, start: start)
     }
 
     private static let wallClock: @Sendable () -> Int64 = {
@@ -104,18 +111,21 @@ struct Serve: AsyncParsableCommand {
         _ logger: Logger
     ) async throws {
         let address = PublicAddress(settings.publicURL ?? "http://\(settings.urlHost):\(settings.port)")
-        let adminToken = world.secret("", length: 43)
+        // Not out of a seed that others may know.
+        let adminToken = World(milliseconds: Self.wallClock).secret("", length: 43)
         let demo = (settings.showsDemo ? keys.publishable : nil).map {
             Service.Settings.Demo(scope: Scope(merchant: keys.merchant, livemode: false), publishableKey: $0)
         }
+        let directory = Directory([Sandbox()])
         let service = Service(
             database: database,
             ring: ring,
             world: world,
-            directory: Directory([Sandbox()]),
+            directory: directory,
             settings: Service.Settings(
                 publicURL: { address.value },
                 sessionLifetime: settings.sessionLifetime,
+                earlyRefresh: settings.earlyRefresh,
                 embedOrigins: settings.embedOrigins,
                 demo: demo,
                 admin: .init(token: adminToken, allowsLive: settings.keyFile != nil)
@@ -128,6 +138,12 @@ struct Serve: AsyncParsableCommand {
             sessionLifetime: settings.sessionLifetime,
             logger: logger
         )
+        let refreshes = Refreshes(database: database, ring: ring, world: world, directory: directory, logger: logger)
+        // No other server shares this data: what was under way when it stopped is nobody's now.
+        try await database.write { db in
+            try Refresh.releaseAll(db, world)
+            try TestClock.releaseAll(db)
+        }
         let application = Application(
             responder: Front(service, answersRequests: settings.role != .worker),
             server: Limits.server,
@@ -136,7 +152,7 @@ struct Serve: AsyncParsableCommand {
                 backlog: 1024,
                 availableConnectionsDelegate: Limits.connections
             ),
-            services: settings.role == .api ? [] : [Background(work: housekeeping.run)],
+            services: settings.role == .api ? [] : [Background(work: housekeeping.run), Background(work: refreshes.run)],
             onServerRunning: { channel in
                 let port = channel.localAddress?.port ?? settings.port
                 let local = "http://\(settings.urlHost):\(port)"

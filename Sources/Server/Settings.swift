@@ -1,6 +1,7 @@
 /// The settings of a server: a flag, else the environment, else the default. `docs/configuration.md` lists them all.
 
 internal import ArgumentParser
+internal import Connections
 internal import Foundation
 internal import Logging
 
@@ -48,6 +49,12 @@ struct ServeOptions: ParsableArguments {
     @Option(help: "Seconds for which a session can be opened. LINKSPAN_SESSION_LIFETIME; default 86400.")
     var sessionLifetime: String?
 
+    @Option(help: "refuse or ignore: a refresh before its time. LINKSPAN_EARLY_REFRESH; default refuse.")
+    var earlyRefresh: String?
+
+    @Option(help: "A whole number: ids and chance of test mode follow from it. LINKSPAN_SEED; default: none.")
+    var seed: String?
+
     @Option(help: "Origins that may frame the flow, with commas. LINKSPAN_EMBED_ORIGINS; default: loopback.")
     var embedOrigins: String?
 
@@ -75,6 +82,9 @@ struct ServeSettings {
     let testSecretKey: String?
     let testPublishableKey: String?
     let sessionLifetime: Int64
+    let earlyRefresh: Account.EarlyRefresh
+    /// What ids and chance follow from; nil for chance itself.
+    let seed: UInt64?
     let embedOrigins: [String]
     /// The demo lets anyone who reaches the server make Sessions of test mode.
     let showsDemo: Bool
@@ -125,9 +135,20 @@ struct ServeSettings {
             "--session-lifetime (LINKSPAN_SESSION_LIFETIME)",
             in: 0...31_536_000
         )
+        let early = options.earlyRefresh ?? Environment["LINKSPAN_EARLY_REFRESH"] ?? "refuse"
+        guard let earlyRefresh = Account.EarlyRefresh(rawValue: early) else {
+            throw Failure("--early-refresh (LINKSPAN_EARLY_REFRESH) is '\(early)'; it takes refuse or ignore.")
+        }
+        self.earlyRefresh = earlyRefresh
+        seed = try (options.seed ?? Environment["LINKSPAN_SEED"]).map { text in
+            UInt64(try Self.number(text, "--seed (LINKSPAN_SEED)", in: 0...Int64.max))
+        }
         embedOrigins = try Self.origins(options.embedOrigins ?? Environment["LINKSPAN_EMBED_ORIGINS"])
         merchantName = options.merchantName ?? Environment["LINKSPAN_MERCHANT_NAME"]
         keyFile = options.keyFile ?? Environment["LINKSPAN_KEY_FILE"]
+        guard seed == nil || keyFile == nil else {
+            throw Failure("--seed (LINKSPAN_SEED) makes secrets that can be guessed: it is not for a server with --key-file.")
+        }
         let demo = options.demo ?? Environment["LINKSPAN_DEMO"] ?? (keyFile == nil ? "on" : "off")
         guard ["on", "off"].contains(demo) else {
             throw Failure("--demo (LINKSPAN_DEMO) is '\(demo)'; it takes on or off.")

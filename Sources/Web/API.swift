@@ -4,7 +4,7 @@ internal import Connections
 internal import HTTPTypes
 
 enum API {
-    static let routes: [Route] = customers + sessions + accounts + events + platform + testHelpers + flow
+    static let routes: [Route] = customers + sessions + accounts + accountData + events + platform + testHelpers + testClocks + flow
 
     private static let customers: [Route] = [
         Route(.post, "/v1/customers", .server(.init(.customer, write: true)), Customers.create),
@@ -50,6 +50,45 @@ enum API {
         ),
     ]
 
+    private static let accountData: [Route] = [
+        Route(
+            .post,
+            "/v1/financial_connections/accounts/:id/refresh",
+            .server(.init(.financialConnectionsAccount, write: true)),
+            Accounts.refresh
+        ),
+        Route(
+            .post,
+            "/v1/financial_connections/accounts/:id/subscribe",
+            .server(.init(.financialConnectionsAccount, write: true)),
+            Accounts.subscribe
+        ),
+        Route(
+            .post,
+            "/v1/financial_connections/accounts/:id/unsubscribe",
+            .server(.init(.financialConnectionsAccount, write: true)),
+            Accounts.unsubscribe
+        ),
+        Route(
+            .get,
+            "/v1/financial_connections/accounts/:id/owners",
+            .server(.init(.financialConnectionsAccount, write: false)),
+            Accounts.owners
+        ),
+        Route(
+            .get,
+            "/v1/financial_connections/transactions",
+            .server(.init(.financialConnectionsTransaction, write: false)),
+            Transactions.list
+        ),
+        Route(
+            .get,
+            "/v1/financial_connections/transactions/:id",
+            .server(.init(.financialConnectionsTransaction, write: false)),
+            Transactions.retrieve
+        ),
+    ]
+
     private static let events: [Route] = [
         Route(.get, "/v1/events", .server(.init(.event, write: false)), Events.list),
         Route(.get, "/v1/events/:id", .server(.init(.event, write: false)), Events.retrieve),
@@ -66,7 +105,30 @@ enum API {
             "/v1/test_helpers/financial_connections/sessions/:id/complete",
             .testHelper,
             TestHelpers.complete
-        )
+        ),
+        atInstitution("balance", TestInstitution.setBalance),
+        atInstitution("owners", TestInstitution.setOwners),
+        atInstitution("deactivate", TestInstitution.deactivate),
+        atInstitution("reactivate", TestInstitution.reactivate),
+        atInstitution("fail_next_refresh", TestInstitution.failNextRefresh),
+        atInstitution("transactions", TestInstitution.addTransaction),
+        atInstitution("transactions/:inner/post", TestInstitution.postTransaction),
+        atInstitution("transactions/:inner/void", TestInstitution.voidTransaction),
+    ]
+
+    private static func atInstitution(
+        _ action: String,
+        _ handle: @escaping @Sendable (Call) async throws -> Answer
+    ) -> Route {
+        Route(.post, "/v1/test_helpers/financial_connections/accounts/:id/\(action)", .testHelper, handle)
+    }
+
+    private static let testClocks: [Route] = [
+        Route(.post, "/v1/test_helpers/test_clocks", .testHelper, TestClocks.create),
+        Route(.get, "/v1/test_helpers/test_clocks", .testHelper, TestClocks.list),
+        Route(.get, "/v1/test_helpers/test_clocks/:id", .testHelper, TestClocks.retrieve),
+        Route(.delete, "/v1/test_helpers/test_clocks/:id", .testHelper, TestClocks.delete),
+        Route(.post, "/v1/test_helpers/test_clocks/:id/advance", .testHelper, TestClocks.advance),
     ]
 
     /// The routes of the flow's clients: Stripe's mobile SDKs and our own page.

@@ -176,6 +176,7 @@ struct Endpoint: Sendable {
                 return Secret.digest(canonical)
             },
             id: Self.decoded(context.parameters.get("id") ?? ""),
+            inner: Self.decoded(context.parameters.get("inner") ?? ""),
             flow: flow
         )
     }

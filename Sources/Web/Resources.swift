@@ -6,7 +6,7 @@ internal import Wire
 
 enum Customers {
     static func create(_ call: Call) async throws -> Answer {
-        let changes = try Customer.Changes(call.parameters(Customer.names))
+        let changes = try Customer.Changes(call.parameters(Customer.namesOfNew))
         _ = try call.expansion(Customer.shape)
         return try await call.write { [cause = call.cause, scope = call.scope, world = call.service.world] db, json in
             try Customer.create(changes, by: cause, in: scope, db, world).write(to: &json)
@@ -115,6 +115,69 @@ enum Accounts {
             db,
             json in
             try Account.disconnect(id, by: cause, in: scope, db, world).write(to: &json, expanding: expansion, db)
+        }
+    }
+}
+
+extension Accounts {
+    static func refresh(_ call: Call) async throws -> Answer {
+        let parameters = try call.parameters(Account.RefreshRequest.names)
+        let request = try Account.RefreshRequest(parameters, of: Refresh.Feature.allCases)
+        let early = call.service.settings.earlyRefresh
+        return try await change(call) { [id = call.id, scope = call.scope, world = call.service.world] db in
+            try Account.refresh(id, request, early: early, in: scope, db, world)
+        }
+    }
+
+    static func subscribe(_ call: Call) async throws -> Answer {
+        let request = try Account.RefreshRequest(call.parameters(Account.RefreshRequest.names), of: [.transactions])
+        return try await change(call) { [id = call.id, scope = call.scope, world = call.service.world] db in
+            try Account.subscribe(id, request, in: scope, db, world)
+        }
+    }
+
+    static func unsubscribe(_ call: Call) async throws -> Answer {
+        // What it names can only be all that there is.
+        _ = try Account.RefreshRequest(call.parameters(Account.RefreshRequest.names), of: [.transactions])
+        return try await change(call) { [id = call.id, scope = call.scope] db in
+            try Account.unsubscribe(id, in: scope, db)
+        }
+    }
+
+    /// Makes a change to an account and answers the account.
+    static func change(
+        _ call: Call,
+        _ change: @escaping @Sendable (Connection) throws -> Account
+    ) async throws -> Answer {
+        let expansion = try call.expansion(Account.shape)
+        return try await call.write { db, json in
+            try change(db).write(to: &json, expanding: expansion, db)
+        }
+    }
+
+    static func owners(_ call: Call) async throws -> Answer {
+        let query = try Ownership.Query(call.parameters(Ownership.Query.names))
+        _ = try call.expansion(Ownership.listShape)
+        return try await call.read { [id = call.id, scope = call.scope] db, json in
+            try Ownership.writeOwners(of: id, query, in: scope, db, to: &json)
+        }
+    }
+}
+
+enum Transactions {
+    static func list(_ call: Call) async throws -> Answer {
+        let query = try Transaction.Query(call.parameters(Transaction.Query.names))
+        _ = try call.expansion(.object(["data": Transaction.shape]))
+        return try await call.read { [scope = call.scope] db, json in
+            try Transaction.writeList(query, in: scope, db, to: &json)
+        }
+    }
+
+    static func retrieve(_ call: Call) async throws -> Answer {
+        _ = try call.parameters()
+        _ = try call.expansion(Transaction.shape)
+        return try await call.read { [id = call.id, scope = call.scope] db, json in
+            try Transaction.find(id, in: scope, db).write(to: &json)
         }
     }
 }

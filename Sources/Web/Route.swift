@@ -52,6 +52,8 @@ struct Call: Sendable {
     let fingerprint: @Sendable () -> [UInt8]
     /// The id in the path, empty where there is none.
     let id: String
+    /// The id of a part of that, empty where there is none.
+    let inner: String
     /// What a client's flow token proved, nil for every other credential.
     let flow: FlowToken?
 

@@ -23,6 +23,8 @@ public final class Service: Sendable {
         public let publicURL: @Sendable () -> String
         /// Seconds until a Session can no longer be opened.
         public let sessionLifetime: Int64
+        /// What becomes of a refresh that is asked for before its time.
+        public let earlyRefresh: Account.EarlyRefresh
         /// The origins that may frame the hosted flow, as `frame-ancestors` takes them.
         public let embedOrigins: [String]
         /// The merchant page at `/demo`, with its scope and publishable key; nil where it is not served.
@@ -55,12 +57,14 @@ public final class Service: Sendable {
         public init(
             publicURL: @escaping @Sendable () -> String,
             sessionLifetime: Int64,
+            earlyRefresh: Account.EarlyRefresh,
             embedOrigins: [String],
             demo: Demo?,
             admin: Admin?
         ) {
             self.publicURL = publicURL
             self.sessionLifetime = sessionLifetime
+            self.earlyRefresh = earlyRefresh
             self.embedOrigins = embedOrigins
             self.demo = demo
             self.admin = admin

@@ -244,7 +244,7 @@ enum SignIns {
     ) async throws -> (signIn: SignIn, institution: Institution, connector: any Connector, attempt: Attempt) {
         let id = try call.lenient.requiredString("id")
         let service = call.service
-        let (signIn, session, isRelink) = try await service.database.read { db in
+        let (signIn, session, isRelink, now) = try await service.database.read { db in
             let session = try call.consentedSession(db)
             let signIn = try SignIn.find(id, of: session, db)
             let isRelink = try Account.isKnown(
@@ -253,13 +253,13 @@ enum SignIns {
                 in: session.scope,
                 db
             )
-            return (signIn, session, isRelink)
+            return (signIn, session, isRelink, try session.time(db, service.world))
         }
         guard let (institution, connector) = service.directory.find(signIn.institution, livemode: call.scope.livemode)
         else {
             throw StripeError(param: "id", message: "The institution of this sign-in is no longer served.")
         }
-        let attempt = Attempt(institution, session, isRelink: isRelink, service)
+        let attempt = Attempt(institution, session, isRelink: isRelink, now: now, service)
         return (signIn, institution, connector, attempt)
     }
 }
@@ -301,18 +301,25 @@ extension Attempt {
             in: session.scope,
             db
         )
-        self.init(institution, session, isRelink: isRelink, service)
+        let now = try session.time(db, service.world)
+        self.init(institution, session, isRelink: isRelink, now: now, service)
     }
 
-    init(_ institution: Institution, _ session: Session, isRelink: Bool, _ service: Service) {
-        let scope = session.scope
+    init(_ institution: Institution, _ session: Session, isRelink: Bool, now: Int64, _ service: Service) {
         self.init(
             institution: institution,
-            holder: "\(scope.merchant)|\(scope.livemode ? "live" : "test")|\(session.holder.id)",
-            now: service.world.now(),
+            holder: session.holder.nameAtInstitutions(in: session.scope),
+            now: now,
             isRelink: isRelink,
             callback: .init(url: "\(service.settings.publicURL())/flow/return", state: "")
         )
+    }
+}
+
+extension Session {
+    /// The account holder's time, by the test clock that they are on.
+    fileprivate func time(_ db: Connection, _ world: World) throws -> Int64 {
+        try holder.world(in: scope, db, world).now()
     }
 }
 

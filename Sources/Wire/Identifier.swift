@@ -10,12 +10,18 @@ public struct Identifier: Sendable {
         case authorization = "fcauth_"
         case authSession = "bcsess_"
         case bankAccount = "ba_"
+        case bankTransaction = "btxn_"
         case customer = "cus_"
         case event = "evt_"
         case merchant = "acct_"
+        case owner = "fcaown_"
+        case ownership = "fcaowns_"
         case request = "req_"
         case session = "fcsess_"
+        case testClock = "clock_"
         case token = "btok_"
+        case transaction = "fctxn_"
+        case transactionRefresh = "fctxnref_"
 
         /// How many letters follow the prefix.
         fileprivate var length: Int {
@@ -42,8 +48,8 @@ public struct Identifier: Sendable {
     ) -> String {
         var letters: [UInt8] = Array(kind.rawValue.utf8)
         letters.reserveCapacity(letters.count + kind.length)
-        // The API's longer ids begin with a 1.
-        let leading = kind.length == 24 ? 1 : 0
+        // The API's longer ids begin with a 1, but for those of refreshes.
+        let leading = kind.length == 24 && kind != .transactionRefresh ? 1 : 0
         if leading == 1 { letters.append(UInt8(ascii: "1")) }
         append(UInt64(max(0, milliseconds)), digits: timeLetters, to: &letters)
         append(sequence, digits: sequenceLetters, to: &letters)

@@ -193,6 +193,27 @@ public struct Parameters: Sendable {
         return Parameters(map: members, prefix: path(name))
     }
 
+    /// The maps of an array, each named by its index; nil where the parameter is absent.
+    public func groups(_ name: String, maximumCount: Int = 100) throws(StripeError) -> [Parameters]? {
+        guard let node = map[name] else { return nil }
+        guard case .map(let map) = node, map.isList else {
+            if node == .value("") { return [] }
+            throw .badArray(path(name))
+        }
+        let elements = map.elements
+        guard elements.count <= maximumCount else { throw .tooMany(path(name), maximum: maximumCount) }
+        var groups: [Parameters] = []
+        for (index, element) in elements.enumerated() {
+            let path = "\(path(name))[\(index)]"
+            guard case .map(let members) = element, !members.isList else { throw .badObject(path) }
+            groups.append(Parameters(map: members, prefix: path))
+        }
+        return groups
+    }
+
+    /// The names that were sent, in their order.
+    public var names: [String] { map.keys }
+
     /// Keys and values under a name, in the order sent.
     public func pairs(_ name: String) throws(StripeError) -> [(key: String, value: String)]? {
         guard let node = map[name] else { return nil }

@@ -1,0 +1,1 @@
+/// Refreshes, from being asked for to their end.
