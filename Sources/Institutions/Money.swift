@@ -2,9 +2,9 @@
 ///
 /// It promises whole minor units by the exponent of ISO 4217: `12.50` of `usd` is 1250, `1250` of `jpy` is 1250 and
 /// `1.250` of `kwd` is 1250. Digits beyond the minor unit are rounded half to even, and the amount says whether any
-/// were lost. No binary fraction is ever involved. It refuses what is not a sign, digits, and a point with digits behind it:
-/// no spaces, no grouping, no comma, no exponent. It refuses a currency that ISO 4217 does not know, or that has no
-/// minor unit there, and what a 64-bit integer cannot hold.
+/// were lost. No binary fraction is ever involved. It refuses what is not a sign, digits, and a point with digits
+/// behind it: no spaces, no grouping, no comma, no exponent. It refuses a currency that ISO 4217 does not know, or
+/// that has no minor unit there, and what a 64-bit integer cannot hold.
 
 public struct Money: Sendable, Hashable {
     public let minorUnits: Int64

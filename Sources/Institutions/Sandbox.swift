@@ -2,8 +2,9 @@
 ///
 /// It promises that all that it answers follows from the institution, the holder, the time and what was typed: two
 /// servers, or two runs, answer the same bytes. It refuses institutions, resume notes and credentials that are not its
-/// own (`invalidResponse`). It never keeps or echoes what a person typed. What the sign-in asks is in
-/// `SandboxSignIn.swift`, which accounts there are in `SandboxAccounts.swift`.
+/// own (`invalidResponse`). It never keeps or echoes what a person typed. What tests made of an account takes the place
+/// of what would be made up, or stands beside it. What the sign-in asks is in `SandboxSignIn.swift`, which accounts
+/// there are and whose in `SandboxAccounts.swift`, what happens on them in `TypicalAccount.swift`.
 
 /// The connector of the test institutions, which carry the names that Stripe's test mode uses.
 public struct Sandbox: Connector {
@@ -116,7 +117,7 @@ public struct Sandbox: Connector {
         try reach(attempt.institution, at: attempt.now)
         guard institutions.contains(where: { $0.id == attempt.institution.id }) else { throw .invalidResponse }
         return attempt.institution.id == Self.bankNonOAuth.id
-            ? SandboxSignIn.userAndPassword.ask() : .authorized(credential: SandboxCredential(attempt).bytes)
+            ? SandboxSignIn.userAndPassword.ask() : authorized(attempt)
     }
 
     /// The next form, the same form with its `error` set, or signed in.
@@ -132,16 +133,31 @@ public struct Sandbox: Connector {
         guard attempt.institution.id == Self.bankNonOAuth.id, let step = SandboxSignIn(note: resume),
             case .answers(let answers) = response
         else { throw .invalidResponse }
-        return try step.answered(answers) ?? .authorized(credential: SandboxCredential(attempt).bytes)
+        return try step.answered(answers) ?? authorized(attempt)
     }
 
-    /// The accounts of this holder at this institution; times in them count from `access.now`.
+    /// The accounts of this holder at this institution; times in them count from the sign-in.
     ///
-    /// Throws as ``begin(_:)`` does, and `invalidResponse` for a credential that was not given to this holder here.
+    /// Throws as ``begin(_:)`` does, `invalidResponse` for a credential that was not given to this holder here, and
+    /// `relinkRequired` once the consent has run out.
     public func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] {
+        try open(access).all()
+    }
+
+    /// The word that begins the credentials.
+    private static let kind = "sandbox"
+
+    private func authorized(_ attempt: Attempt) -> Step {
+        .authorized(credential: TestCredential(attempt, kind: Self.kind).bytes)
+    }
+
+    private func open(_ access: Access) throws(ConnectorError) -> SandboxAccounts {
         try reach(access.institution, at: access.now)
-        guard let credential = SandboxCredential(access) else { throw .invalidResponse }
-        return try SandboxAccounts(access: access, isRelink: credential.isRelink).all()
+        guard let credential = TestCredential(access.credential, access, kind: Self.kind)
+        else { throw .invalidResponse }
+        let accounts = SandboxAccounts(access: access, credential: credential)
+        if let expiry = accounts.consentExpiry, access.now >= expiry { throw .relinkRequired }
+        return accounts
     }
 
     private func reach(_ institution: Institution, at now: Int64) throws(ConnectorError) {
@@ -166,24 +182,46 @@ public struct Sandbox: Connector {
     }
 }
 
-/// What a test institution gives at the end of a sign-in: whom it knows there, and whether it knew them before.
-struct SandboxCredential {
-    let isRelink: Bool
-    let bytes: [UInt8]
-
-    init(_ attempt: Attempt) {
-        self.init(attempt.institution, attempt.holder, isRelink: attempt.isRelink)
+/// What is fetched of a linked account. Each throws as ``Sandbox/accounts(_:)`` does, and `accountClosed` for an
+/// account that the holder does not have there.
+extension Sandbox: BalanceProviding, OwnershipProviding, TransactionProviding, ConsentKeeping {
+    public func balance(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> Balance {
+        let (_, found) = try open(account, access)
+        return access.fabrication?.balance ?? TypicalAccount(found).balance(at: access.now)
     }
 
-    /// Nil for a credential that was not given to this holder here.
-    init?(_ access: Access) {
-        let kinds = [false, true].map { Self(access.institution, access.holder, isRelink: $0) }
-        guard let own = kinds.first(where: { $0.bytes == access.credential }) else { return nil }
-        self = own
+    public func owners(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> [Owner] {
+        let (accounts, found) = try open(account, access)
+        return access.fabrication?.owners ?? accounts.owners(of: found)
     }
 
-    private init(_ institution: Institution, _ holder: String, isRelink: Bool) {
-        self.isRelink = isRelink
-        bytes = Array("sandbox:\(institution.id):\(holder)\(isRelink ? ":again" : "")".utf8)
+    public func transactions(
+        of account: BankAccount.Reference,
+        after cursor: [UInt8]?,
+        _ access: Access
+    ) async throws(ConnectorError) -> TransactionPage {
+        let (_, found) = try open(account, access)
+        return try await TypicalAccount(found).activity.page(after: cursor, access)
+    }
+
+    /// A day after a relink at ``immediatelyRequiresReauthentication``, thirty days after the sign-in at
+    /// ``eventuallyRequiresReauthentication``.
+    public func consentExpiry(_ access: Access) async throws(ConnectorError) -> Int64? {
+        try open(access).consentExpiry
+    }
+
+    /// Has no effect: nobody is there to forget.
+    public func revoke(_ access: Access) async throws(ConnectorError) {
+        _ = try open(access)
+    }
+
+    private func open(
+        _ account: BankAccount.Reference,
+        _ access: Access
+    ) throws(ConnectorError) -> (SandboxAccounts, BankAccount) {
+        try access.checkFabrication()
+        let accounts = try open(access)
+        guard let found = try accounts.all().first(where: { $0.id == account.id }) else { throw .accountClosed }
+        return (accounts, found)
     }
 }

@@ -1,19 +1,28 @@
-/// The accounts of the test institutions.
+/// The accounts of the test institutions, and who owns them.
 ///
 /// It promises the same accounts in the same order for the same institution and holder, under ids that no other
 /// institution or holder has, and that what supports payments is a checking or savings account. It refuses an
 /// institution that has no accounts here (`invalidResponse`). The ids are for telling accounts apart, not for keeping
-/// secrets: the hash behind them can be run backwards.
+/// secrets.
 
 /// What one holder finds at one institution.
 struct SandboxAccounts {
     let access: Access
-    /// Whether the holder linked accounts there before.
-    let isRelink: Bool
+    let credential: TestCredential
 
-    private static let day: Int64 = 86_400
+    /// When the consent was given.
+    private var linked: Int64 { credential.linked ?? access.now }
 
-    private var inThirtyDays: Int64 { access.now + 30 * Self.day }
+    private var inThirtyDays: Int64 { linked + 30 * CivilDay.seconds }
+
+    /// When the institution ends the consent, seconds since the Unix epoch; nil where it has no end.
+    var consentExpiry: Int64? {
+        switch access.institution.id {
+        case Sandbox.immediatelyRequiresReauthentication.id: credential.isRelink ? linked + CivilDay.seconds : nil
+        case Sandbox.eventuallyRequiresReauthentication.id: inThirtyDays
+        default: nil
+        }
+    }
 
     func all() throws(ConnectorError) -> [BankAccount] {
         switch access.institution.id {
@@ -22,10 +31,8 @@ struct SandboxAccounts {
         case Sandbox.invalidPaymentAccounts.id: withoutNumbers
         case Sandbox.tokenizedAccountNumber.id: tokenized
         case Sandbox.inactiveAccounts.id: pair(closesAfterLinking: true)
-        case Sandbox.immediatelyRequiresReauthentication.id:
-            pair(expectedDeactivation: isRelink ? access.now + Self.day : nil)
-        case Sandbox.eventuallyRequiresReauthentication.id:
-            pair(expectedDeactivation: inThirtyDays)
+        case Sandbox.immediatelyRequiresReauthentication.id, Sandbox.eventuallyRequiresReauthentication.id:
+            pair(expectedDeactivation: consentExpiry)
         default: throw .invalidResponse
         }
     }
@@ -76,8 +83,32 @@ struct SandboxAccounts {
         return [
             account("Expired", .checking, numbers: number(.deactivated, until: nil)),
             account("Eventually Expiring", .checking, numbers: number(.transactable, until: inThirtyDays)),
-            account("Immediately Expiring", .checking, numbers: number(.transactable, until: access.now)),
+            account("Immediately Expiring", .checking, numbers: number(.transactable, until: linked)),
         ]
+    }
+
+    /// Who owns an account of the holder. All that the holder has at one institution is owned by one household.
+    func owners(of account: BankAccount) -> [Owner] {
+        let household = "\(access.institution.id) \(access.holder)"
+        let person = TypicalAccount.person(household)
+        guard access.institution.id == Sandbox.ownershipAccounts.id else { return [person] }
+        switch account.displayName {
+        case "Joint Owners": return [person, TypicalAccount.person(household, 1)]
+        case "Owner Without Address":
+            return [Owner(name: person.name, email: person.email, phone: person.phone, address: nil)]
+        case "Owner With Name Only": return [Owner(name: person.name, email: nil, phone: nil, address: nil)]
+        case "No Owners": return []
+        case "Business Owner":
+            return [
+                Owner(
+                    name: "Harbor Light Bakery LLC",
+                    email: "accounts@harborlight.example",
+                    phone: person.phone,
+                    address: person.address
+                )
+            ]
+        default: return [person]
+        }
     }
 
     private func pair(expectedDeactivation: Int64? = nil, closesAfterLinking: Bool = false) -> [BankAccount] {
@@ -127,7 +158,7 @@ struct SandboxAccounts {
         expectedDeactivation: Int64? = nil,
         closesAfterLinking: Bool = false
     ) -> BankAccount {
-        let seed = Self.seed(access.institution.id, access.holder, name)
+        let seed = Chance.hash([access.institution.id, access.holder, name])
         let numbers = numbers ?? kind.numbers
         return BankAccount(
             id: Self.padded(String(seed, radix: 16), to: 16),
@@ -140,18 +171,6 @@ struct SandboxAccounts {
             expectedDeactivation: expectedDeactivation,
             closesAfterLinking: closesAfterLinking
         )
-    }
-
-    /// FNV-1a, 64 bits, over the UTF-8 of the parts, each closed by a zero byte so that `ab`, `c` is not `a`, `bc`. The
-    /// standard library's `Hasher` is seeded anew in every process and would give other accounts after a restart.
-    private static func seed(_ parts: String...) -> UInt64 {
-        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-        for part in parts {
-            for byte in Array(part.utf8) + [0] {
-                hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3
-            }
-        }
-        return hash
     }
 
     private static func padded(_ digits: String, to width: Int) -> String {

@@ -75,7 +75,7 @@ struct MoneyTests {
 
     @Test("gives back what minor units were written from")
     func roundTrip() throws {
-        var random = SystemRandomNumberGenerator()
+        var random = Seeded(7)
         for currency in ["jpy", "usd", "kwd", "clf"] {
             let exponent = try #require(Money.exponent(of: currency))
             for _ in 0..<200 {
