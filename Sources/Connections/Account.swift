@@ -201,7 +201,13 @@ public struct Account: Sendable {
             if let refusal = session.refusal(of: details) {
                 throw StripeError(param: "selected_accounts", message: refusal)
             }
-            let known = try find(details.institutionAccount, at: institution.id, of: session.holder.id, session.scope, db)
+            let known = try find(
+                details.institutionAccount,
+                at: institution.id,
+                of: session.holder.id,
+                session.scope,
+                db
+            )
             var account: Account
             if let known {
                 if let old = try Authorization.find(known.authorization, in: session.scope, db) { former.append(old) }
@@ -679,7 +685,8 @@ public struct Account: Sendable {
             }
         return StripeError(
             param: path,
-            message: "A refresh of `\(state.feature.rawValue)` cannot be started for the account '\(id)' now: \(reason)."
+            message:
+                "A refresh of `\(state.feature.rawValue)` cannot be started for the account '\(id)' now: \(reason)."
         )
     }
 
@@ -1038,7 +1045,8 @@ public struct Account: Sendable {
         "id": .leaf, "object": .leaf, "account_holder": AccountHolder.shape, "account_numbers": .leaf, "balance": .leaf,
         "balance_refresh": .leaf, "category": .leaf, "created": .leaf, "display_name": .leaf, "institution_name": .leaf,
         "last4": .leaf, "livemode": .leaf,
-        "ownership": .reference(resource: "financial_connections_account") { Ownership.shape }, "ownership_refresh": .leaf,
+        "ownership": .reference(resource: "financial_connections_account") { Ownership.shape },
+        "ownership_refresh": .leaf,
         "permissions": .leaf, "status": .leaf, "status_details": .leaf, "subcategory": .leaf, "subscriptions": .leaf,
         "supported_payment_method_types": .leaf, "transaction_refresh": .leaf,
     ])

@@ -312,7 +312,6 @@ public enum Migrations {
         "ALTER TABLE account ADD COLUMN ownership {key}",
         "ALTER TABLE account ADD COLUMN subscriptions TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE account ADD COLUMN inactive_cause TEXT",
-        "CREATE INDEX account_by_authorization ON account (merchant, livemode, authorization_id)",
         "ALTER TABLE authorization_at_institution ADD COLUMN institution_name TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE authorization_at_institution ADD COLUMN status TEXT NOT NULL DEFAULT 'active'",
         "ALTER TABLE authorization_at_institution ADD COLUMN expected_deactivation {int}",

@@ -237,7 +237,10 @@ extension Refresh {
             ORDER BY claim_at, merchant, livemode, account, feature LIMIT \(limit) {skipLocked}
             """
         ) { row in
-            (Scope(merchant: try row.text(0), livemode: try row.bool(1)), try row.text(2), try row.choice(3, of: Feature.self))
+            (
+                Scope(merchant: try row.text(0), livemode: try row.bool(1)), try row.text(2),
+                try row.choice(3, of: Feature.self)
+            )
         }
         var taken: [String: Int] = [:]
         var claims: [Claim] = []

@@ -147,7 +147,9 @@ struct ServeSettings {
         merchantName = options.merchantName ?? Environment["LINKSPAN_MERCHANT_NAME"]
         keyFile = options.keyFile ?? Environment["LINKSPAN_KEY_FILE"]
         guard seed == nil || keyFile == nil else {
-            throw Failure("--seed (LINKSPAN_SEED) makes secrets that can be guessed: it is not for a server with --key-file.")
+            throw Failure(
+                "--seed (LINKSPAN_SEED) makes secrets that can be guessed: it is not for a server with --key-file."
+            )
         }
         let demo = options.demo ?? Environment["LINKSPAN_DEMO"] ?? (keyFile == nil ? "on" : "off")
         guard ["on", "off"].contains(demo) else {

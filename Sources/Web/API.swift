@@ -4,7 +4,8 @@ internal import Connections
 internal import HTTPTypes
 
 enum API {
-    static let routes: [Route] = customers + sessions + accounts + accountData + events + platform + testHelpers + testClocks + flow
+    static let routes: [Route] =
+        customers + sessions + accounts + accountData + events + platform + testHelpers + testClocks + flow
 
     private static let customers: [Route] = [
         Route(.post, "/v1/customers", .server(.init(.customer, write: true)), Customers.create),

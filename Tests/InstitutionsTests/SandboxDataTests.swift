@@ -116,7 +116,9 @@ struct SandboxBalanceTests {
         for name in ["Success", "High Balance", "Credit Card", "Brokerage"] {
             #expect(try await balance(name) == balance(name))
             var seen: Set<Int64> = []
-            for days in Int64(0)..<60 { seen.insert(try #require(await balance(name, at: now + days * day).current["usd"])) }
+            for days in Int64(0)..<60 {
+                seen.insert(try #require(await balance(name, at: now + days * day).current["usd"]))
+            }
             #expect(seen.count > 3, "\(name)")
         }
         let (debt, less) = (try await balance("Mortgage"), try await balance("Mortgage", at: now + 62 * day))

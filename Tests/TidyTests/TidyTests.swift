@@ -39,7 +39,9 @@ struct TidyTests {
 
     @Test("is found, in every target of the table that there is")
     func isFound() {
-        for target in ["Connections", "Database", "Institutions", "Outbound", "Server", "Vault", "Web", "Worker", "Wire"] {
+        for target in [
+            "Connections", "Database", "Institutions", "Outbound", "Server", "Vault", "Web", "Worker", "Wire",
+        ] {
             #expect(Self.sources.contains { $0.path.hasPrefix("Sources/\(target)/") }, "no file in Sources/\(target)")
         }
         #expect(Self.swift.contains { $0.path == "Tests/TidyTests/TidyTests.swift" })
