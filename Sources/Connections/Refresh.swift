@@ -446,8 +446,8 @@ extension Refresh.Claim {
         let counted: SQL = isSuccess ? ", succeeded = number" : ""
         try db.execute(
             """
-            UPDATE refresh SET status = \(status.rawValue), next_available = \(next), claim_at = NULL, retries = 0\(counted)
-            WHERE \(row)
+            UPDATE refresh SET status = \(status.rawValue), next_available = \(next), claim_at = NULL,
+                retries = 0\(counted) WHERE \(row)
             """
         )
         if isSuccess && feature == .transactions {

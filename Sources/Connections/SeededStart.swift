@@ -1,4 +1,4 @@
-/// How often a server was started with a seed on this database, so that each start makes other ids than the ones before.
+/// How often a server was started with a seed on this database, so that each start makes other ids than those before.
 
 public import Database
 

@@ -88,7 +88,7 @@ public final class World: Sendable {
     }
 }
 
-/// How ids go on. An id is no secret: its letters come from a fast generator that chance starts, not from chance itself.
+/// How ids go on. An id is no secret: its letters come from a fast generator that chance starts, not from chance.
 private protocol Ids: Sendable {
     func next(_ kind: Identifier.Kind) -> String
 }

@@ -1,8 +1,8 @@
 /// What tests made of one account at a test institution.
 ///
-/// A test says what the bank is to say: a balance, owners, transactions, the end of the link. Whoever fetches data hands
-/// it to the connector with each call, and a test connector promises to answer it instead of, or for transactions beside,
-/// what it would have made up. A connector of real banks is never handed one.
+/// A test says what the bank is to say: a balance, owners, transactions, the end of the link. Whoever fetches data
+/// hands it to the connector with each call, and a test connector promises to answer it instead of, or for transactions
+/// beside, what it would have made up. A connector of real banks is never handed one.
 
 public struct Fabrication: Sendable {
     /// Takes the place of the balance that is made up; nil where no test set one.

@@ -139,11 +139,6 @@ struct Serve: AsyncParsableCommand {
             logger: logger
         )
         let refreshes = Refreshes(database: database, ring: ring, world: world, directory: directory, logger: logger)
-        // No other server shares this data: what was under way when it stopped is nobody's now.
-        try await database.write { db in
-            try Refresh.releaseAll(db, world)
-            try TestClock.releaseAll(db)
-        }
         let application = Application(
             responder: Front(service, answersRequests: settings.role != .worker),
             server: Limits.server,

@@ -1,7 +1,7 @@
 /// Fetches what was asked to be refreshed, lets what is due happen, and drives test clocks.
 ///
-/// It claims a refresh with a lease, asks the institution while no transaction is open, and writes what came of it where
-/// the refresh is still its own. Transactions are written page by page, each page with the connector's cursor in one
+/// It claims a refresh with a lease, asks the institution while no transaction is open, and writes what came of it
+/// where the refresh is still its own. Transactions are written page by page, each page with the connector's cursor in one
 /// write, so that a worker that dies is followed by one that goes on after the last page, and memory never holds more
 /// than a page. It is woken by whoever makes work and otherwise looks once a second.
 
@@ -27,20 +27,32 @@ public struct Refreshes: Sendable {
     private let ring: KeyRing
     private let world: World
     private let directory: Directory
+    private let isAlone: Bool
     private let logger: Logger
     private let underWay = UnderWay()
 
-    public init(database: Database, ring: KeyRing, world: World, directory: Directory, logger: Logger) {
+    /// - Parameter isAlone: whether no other server shares the database: what was under way when it was last left is
+    ///   nobody's then.
+    public init(
+        database: Database,
+        ring: KeyRing,
+        world: World,
+        directory: Directory,
+        isAlone: Bool,
+        logger: Logger
+    ) {
         self.database = database
         self.ring = ring
         self.world = world
         self.directory = directory
+        self.isAlone = isAlone
         self.logger = logger
     }
 
     /// Works until the task is cancelled.
     public func run() async {
         let wakes = database.wakes(.refreshes)
+        if isAlone { await takeOver() }
         await withDiscardingTaskGroup { group in
             let bell = Bell()
             group.addTask { for await _ in wakes { bell.ring() } }
@@ -61,6 +73,18 @@ public struct Refreshes: Sendable {
                 }
             }
             group.cancelAll()
+        }
+    }
+
+    private func takeOver() async {
+        do {
+            try await database.write { [world] db in
+                try Refresh.releaseAll(db, world)
+                try TestClock.releaseAll(db)
+            }
+        } catch {
+            // Each lease ends by itself.
+            logger.warning("what was under way is taken up later", metadata: ["error": "\(error)"])
         }
     }
 
