@@ -23,13 +23,18 @@ class Front:
             def next_backend(self):
                 return front.backends[next(front.turn) % len(front.backends)]
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = _Listener(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+class _Listener(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    # Many connect at the same moment.
+    request_queue_size = 512
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
