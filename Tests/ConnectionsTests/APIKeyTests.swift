@@ -108,9 +108,9 @@ struct APIKeyTests {
         #expect(try await stage.database.read { try APIKey.all(of: scope.merchant, in: $0).map(\.id) } == [first.id])
     }
 
-    @Test("that is restricted may do what it was given, and writing includes reading")
-    func permissions() async throws {
-        let stage = try await Stage(.memory)
+    @Test("that is restricted may do what it was given, and writing includes reading", arguments: Store.allCases)
+    func permissions(store: Store) async throws {
+        let stage = try await Stage(store)
         let (world, scope) = (stage.world, stage.scope)
         let granted = [
             APIKey.Permission(.customer, write: true), APIKey.Permission(.financialConnectionsAccount, write: false),
@@ -130,9 +130,9 @@ struct APIKeyTests {
         }
     }
 
-    @Test("that is secret may do everything, one that is publishable nothing of it")
-    func unrestricted() async throws {
-        let stage = try await Stage(.memory)
+    @Test("that is secret may do everything, one that is publishable nothing of it", arguments: Store.allCases)
+    func unrestricted(store: Store) async throws {
+        let stage = try await Stage(store)
         let (world, scope) = (stage.world, stage.scope)
         try await stage.database.write { db in
             let secret = try APIKey.create(.secret, named: "a", for: scope, in: db, world).key

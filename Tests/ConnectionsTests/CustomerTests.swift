@@ -58,9 +58,9 @@ struct CustomerTests {
         #expect(event["data"]?["object"] == updated)
     }
 
-    @Test("that is updated to what it was makes no event")
-    func sameAgain() async throws {
-        let stage = try await Stage(.memory)
+    @Test("that is updated to what it was makes no event", arguments: Store.allCases)
+    func sameAgain(store: Store) async throws {
+        let stage = try await Stage(store)
         let id = try await stage.createCustomer("name=Ada")
         try await stage.updateCustomer(id, "name=Ada")
         #expect(try await stage.eventTypes() == ["customer.created"])
@@ -78,9 +78,9 @@ struct CustomerTests {
         #expect(try await stage.updateCustomer(id, "metadata=")["metadata"] == [:])
     }
 
-    @Test("has 50 keys of metadata of 40 letters with values of 500, and no more")
-    func metadataLimits() async throws {
-        let stage = try await Stage(.memory)
+    @Test("has 50 keys of metadata of 40 letters with values of 500, and no more", arguments: Store.allCases)
+    func metadataLimits(store: Store) async throws {
+        let stage = try await Stage(store)
         let (key, value) = (String(repeating: "k", count: 41), String(repeating: "v", count: 501))
         await #expect(
             throws: StripeError(
@@ -131,9 +131,9 @@ struct CustomerTests {
         ) { try await stage.createCustomer("email=\(address)") }
     }
 
-    @Test("has locales without commas")
-    func locales() async throws {
-        let stage = try await Stage(.memory)
+    @Test("has locales without commas", arguments: Store.allCases)
+    func locales(store: Store) async throws {
+        let stage = try await Stage(store)
         await #expect(throws: StripeError.badString("preferred_locales[1]")) {
             try await stage.createCustomer("preferred_locales[]=fr&preferred_locales[]=de,en")
         }
@@ -181,9 +181,9 @@ struct CustomerListTests {
         #expect(newest["has_more"] == false)
     }
 
-    @Test("keep their place where the customer of the cursor was deleted")
-    func deletedCursor() async throws {
-        let stage = try await Stage(.memory)
+    @Test("keep their place where the customer of the cursor was deleted", arguments: Store.allCases)
+    func deletedCursor(store: Store) async throws {
+        let stage = try await Stage(store)
         let ids = [
             try await stage.createCustomer(), try await stage.createCustomer(), try await stage.createCustomer(),
         ]
@@ -192,9 +192,9 @@ struct CustomerListTests {
         #expect(try await stage.customers("ending_before=\(ids[1])").ids == [ids[2]])
     }
 
-    @Test("are filtered by e-mail and by time")
-    func filters() async throws {
-        let stage = try await Stage(.memory)
+    @Test("are filtered by e-mail and by time", arguments: Store.allCases)
+    func filters(store: Store) async throws {
+        let stage = try await Stage(store)
         let old = try await stage.createCustomer("email=a@example.com")
         stage.advance(seconds: 10)
         let new = try await stage.createCustomer("email=b@example.com")
@@ -206,9 +206,9 @@ struct CustomerListTests {
         #expect(try await stage.customers("created[lt]=\(Stage.start + 10)").ids == [old])
     }
 
-    @Test("refuse both cursors, unknown ones, and limits out of range")
-    func refused() async throws {
-        let stage = try await Stage(.memory)
+    @Test("refuse both cursors, unknown ones, and limits out of range", arguments: Store.allCases)
+    func refused(store: Store) async throws {
+        let stage = try await Stage(store)
         let id = try await stage.createCustomer()
         let both = "Received both starting_after and ending_before parameters. Please pass in only one."
         await #expect(throws: StripeError(message: both)) {

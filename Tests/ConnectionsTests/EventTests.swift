@@ -60,9 +60,9 @@ struct EventTests {
         ) { try await stage.events("type=customer.*&types[]=customer.created") }
     }
 
-    @Test("is found by its time, and its list is paged")
-    func created() async throws {
-        let stage = try await Stage(.memory)
+    @Test("is found by its time, and its list is paged", arguments: Store.allCases)
+    func created(store: Store) async throws {
+        let stage = try await Stage(store)
         for _ in 0..<3 {
             try await stage.createCustomer()
             stage.advance(seconds: 10)

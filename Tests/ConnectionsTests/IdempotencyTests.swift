@@ -105,9 +105,9 @@ struct IdempotencyTests {
         #expect(try await stage.customers().ids?.count == 1)
     }
 
-    @Test("is another one for another merchant and in the other mode")
-    func scopes() async throws {
-        let stage = try await Stage(.memory)
+    @Test("is another one for another merchant and in the other mode", arguments: Store.allCases)
+    func scopes(store: Store) async throws {
+        let stage = try await Stage(store)
         let live = Scope(merchant: stage.scope.merchant, livemode: true)
         let other = Scope(merchant: "acct_other", livemode: false)
         let bodies = [

@@ -54,9 +54,9 @@ struct LinkingTests {
         }
     }
 
-    @Test("asks for one account that can pay where the session does, earlier ones counted")
-    func atLeastOne() async throws {
-        let stage = try await Stage(.memory)
+    @Test("asks for one account that can pay where the session does, earlier ones counted", arguments: Store.allCases)
+    func atLeastOne(store: Store) async throws {
+        let stage = try await Stage(store)
         let demand = "filters[require_payment_method_support]=at_least_one"
         let (session, _) = try await stage.createSession(stage.createCustomer(), demand)
         await #expect(throws: refused("At least one account that payments can be made from is needed.")) {
@@ -67,9 +67,9 @@ struct LinkingTests {
         #expect(try await stage.accounts("session=\(session.id)").ids?.count == 3)
     }
 
-    @Test("refuses accounts outside of the filters, with all that were picked beside them")
-    func filters() async throws {
-        let stage = try await Stage(.memory)
+    @Test("refuses accounts outside of the filters, with all that were picked beside them", arguments: Store.allCases)
+    func filters(store: Store) async throws {
+        let stage = try await Stage(store)
         let (all, _) = try await stage.createSession(
             stage.createCustomer(),
             "filters[require_payment_method_support]=all"
@@ -148,9 +148,9 @@ struct LinkingTests {
         #expect(try await stage.eventTypes().last == "financial_connections.account.reactivated")
     }
 
-    @Test("keeps the accounts of a deleted customer in the lists")
-    func deletedHolder() async throws {
-        let stage = try await Stage(.memory)
+    @Test("keeps the accounts of a deleted customer in the lists", arguments: Store.allCases)
+    func deletedHolder(store: Store) async throws {
+        let stage = try await Stage(store)
         let customer = try await stage.createCustomer()
         let (session, _) = try await stage.createSession(customer)
         let id = try await stage.link([Stage.details("1")], to: session)[0]
@@ -158,9 +158,9 @@ struct LinkingTests {
         #expect(try await stage.accounts("account_holder[customer]=\(customer)").ids == [id])
     }
 
-    @Test("lists accounts by one filter alone, and only by one that names something")
-    func lists() async throws {
-        let stage = try await Stage(.memory)
+    @Test("lists accounts by one filter alone, and only by one that names something", arguments: Store.allCases)
+    func lists(store: Store) async throws {
+        let stage = try await Stage(store)
         let (session, _) = try await stage.createSession(stage.createCustomer())
         let error = await #expect(throws: StripeError.self) {
             try await stage.accounts("session=\(session.id)&account_holder[customer]=cus_1")
@@ -214,9 +214,9 @@ struct SignInTests {
         #expect(try ended.credential(ring) == nil && ended.note(ring) == nil)
     }
 
-    @Test("is forgotten when its session can no longer be open")
-    func prune() async throws {
-        let stage = try await Stage(.memory)
+    @Test("is forgotten when its session can no longer be open", arguments: Store.allCases)
+    func prune(store: Store) async throws {
+        let stage = try await Stage(store)
         let (session, _) = try await stage.createSession(stage.createCustomer())
         let (world, ring) = (stage.world, stage.ring)
         try await stage.database.write { db in

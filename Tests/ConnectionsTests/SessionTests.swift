@@ -75,9 +75,9 @@ struct SessionTests {
         #expect((json["bank_account_token"] != nil) == (header > "2026-07"))
     }
 
-    @Test("shows what its omitted filters mean from endive on, and null before")
-    func defaultFilters() async throws {
-        let stage = try await Stage(.memory)
+    @Test("shows what its omitted filters mean from endive on, and null before", arguments: Store.allCases)
+    func defaultFilters(store: Store) async throws {
+        let stage = try await Stage(store)
         let (session, _) = try await stage.createSession(stage.createCustomer())
         let filters: Node = [
             "account_subcategories": ["checking", "credit_card", "line_of_credit", "mortgage", "savings"],
@@ -108,9 +108,9 @@ struct SessionTests {
         }
     }
 
-    @Test("of the merchant itself has the account as its holder")
-    func merchant() async throws {
-        let stage = try await Stage(.memory)
+    @Test("of the merchant itself has the account as its holder", arguments: Store.allCases)
+    func merchant(store: Store) async throws {
+        let stage = try await Stage(store)
         let (session, _) = try await stage.createSession(
             form: "account_holder[type]=account&account_holder[account]=\(stage.merchant.id)&permissions[]=balances"
         )
@@ -119,9 +119,9 @@ struct SessionTests {
         #expect(json["account_holder"]?["account"]?["object"] == "account")
     }
 
-    @Test("shows its customer as a whole where asked, and the stub of a deleted one")
-    func expanded() async throws {
-        let stage = try await Stage(.memory)
+    @Test("shows its customer as a whole where asked, and the stub of a deleted one", arguments: Store.allCases)
+    func expanded(store: Store) async throws {
+        let stage = try await Stage(store)
         let customer = try await stage.createCustomer("name=Ada")
         let (session, _) = try await stage.createSession(customer)
         let path = "expand[]=account_holder.customer"
@@ -182,9 +182,9 @@ struct SessionTests {
         #expect(error?.param == "prefetch[1]" && error?.status == 400)
     }
 
-    @Test("for a customer that is not there is refused")
-    func unknownHolder() async throws {
-        let stage = try await Stage(.memory)
+    @Test("for a customer that is not there is refused", arguments: Store.allCases)
+    func unknownHolder(store: Store) async throws {
+        let stage = try await Stage(store)
         await #expect(
             throws: StripeError(
                 status: 400,
@@ -205,9 +205,9 @@ struct SessionLifeTests {
         try found.requireOpen(stage.world)
     }
 
-    @Test("ends when its time is over, to the second")
-    func expiry() async throws {
-        let stage = try await Stage(.memory)
+    @Test("ends when its time is over, to the second", arguments: Store.allCases)
+    func expiry(store: Store) async throws {
+        let stage = try await Stage(store)
         let (session, _) = try await stage.createSession(stage.createCustomer())
         stage.advance(seconds: Stage.lifetime - 1)
         try await requireOpen(session, on: stage)
@@ -235,9 +235,9 @@ struct SessionLifeTests {
         #expect(error?.code == "session_expired")
     }
 
-    @Test("remembers the first consent")
-    func consent() async throws {
-        let stage = try await Stage(.memory)
+    @Test("remembers the first consent", arguments: Store.allCases)
+    func consent(store: Store) async throws {
+        let stage = try await Stage(store)
         let (session, _) = try await stage.createSession(stage.createCustomer())
         for _ in 0..<2 {
             stage.advance(seconds: 10)
