@@ -30,6 +30,7 @@ let package = Package(
         .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
@@ -67,7 +68,11 @@ let package = Package(
             swiftSettings: settings
         ),
         .target(name: "Connections", dependencies: ["Database", "Wire", "Vault"], swiftSettings: settings),
-        .target(name: "Institutions", dependencies: ["Wire"], swiftSettings: settings),
+        .target(
+            name: "Institutions",
+            dependencies: ["Wire", .product(name: "Yams", package: "Yams")],
+            swiftSettings: settings
+        ),
         .target(
             name: "Web",
             dependencies: [

@@ -103,8 +103,10 @@ struct Pattern: Sendable {
     /// Time is cut into slots without gaps; in each it happens at most once.
     enum Rhythm: Sendable {
         case every(seconds: Int64, from: Int64)
-        /// On a day of the month, so many seconds after midnight.
-        case monthly(day: Int64, second: Int64)
+        /// On a day of a month, so many seconds after midnight; months count from January 1970.
+        case months(Int64, from: Int64, day: Int64, second: Int64)
+
+        static func monthly(day: Int64, second: Int64) -> Self { .months(1, from: 0, day: day, second: second) }
 
         static func days(_ days: Int64, from day: Int64, hour: Int64) -> Self {
             .every(seconds: days * CivilDay.seconds, from: day * CivilDay.seconds + hour * 3600)
@@ -113,14 +115,15 @@ struct Pattern: Sendable {
         fileprivate func slot(at moment: Int64) -> Int64 {
             switch self {
             case .every(let seconds, let first): (moment - first).floored(by: seconds)
-            case .monthly: CivilDay(moment).months
+            case .months(let months, let first, _, _): (CivilDay(moment).months - first).floored(by: months)
             }
         }
 
         fileprivate func begin(_ slot: Int64) -> Int64 {
             switch self {
             case .every(let seconds, let first): first + slot * seconds
-            case .monthly(let day, let second): CivilDay(months: slot, day: day).begin + second
+            case .months(let months, let first, let day, let second):
+                CivilDay(months: first + slot * months, day: day).begin + second
             }
         }
     }
@@ -181,7 +184,7 @@ struct Pattern: Sendable {
         guard span.contains(moment), chance.number(in: 1...100) <= percent else { return nil }
         let pending = chance.number(in: pending)
         return Occurrence(
-            id: "\(key)-\(slot)",
+            id: "\(key):\(slot)",
             amount: chance.number(in: amount),
             description: chance.pick(descriptions),
             transactedAt: moment,

@@ -135,11 +135,11 @@ public struct Prompt: Sendable, Equatable {
 /// An account as the institution describes it at the moment of linking. Balances, owners and transactions are not here:
 /// they are fetched by a refresh.
 public struct BankAccount: Sendable, Equatable {
-    public enum Category: String, Sendable {
+    public enum Category: String, Sendable, CaseIterable {
         case cash, credit, investment, other
     }
 
-    public enum Subcategory: String, Sendable {
+    public enum Subcategory: String, Sendable, CaseIterable {
         case checking, savings, mortgage, lineOfCredit = "line_of_credit", creditCard = "credit_card", other
     }
 
@@ -182,12 +182,12 @@ public struct BankAccount: Sendable, Equatable {
 
     /// What is told of an account number; the digits themselves never are.
     public struct Numbers: Sendable, Equatable {
-        public enum Identifier: String, Sendable {
+        public enum Identifier: String, Sendable, CaseIterable {
             case accountNumber = "account_number"
             case tokenizedAccountNumber = "tokenized_account_number"
         }
 
-        public enum Status: String, Sendable {
+        public enum Status: String, Sendable, CaseIterable {
             case deactivated, expired, pending, transactable
         }
 

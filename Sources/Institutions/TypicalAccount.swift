@@ -121,7 +121,7 @@ struct TypicalAccount {
 
     // MARK: What happens
 
-    private var patterns: [Pattern] {
+    var patterns: [Pattern] {
         switch kind {
         case .checking: income + housing + [groceries, eating, fuel] + bills + saving(sign: -1) + interest(20...180)
         case .savings: saving(sign: 1) + [withdrawal] + interest(400...2500)

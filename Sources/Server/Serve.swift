@@ -116,7 +116,7 @@ struct Serve: AsyncParsableCommand {
         let demo = (settings.showsDemo ? keys.publishable : nil).map {
             Service.Settings.Demo(scope: Scope(merchant: keys.merchant, livemode: false), publishableKey: $0)
         }
-        let directory = Directory([Sandbox()])
+        let directory = Directory((settings.scenario.map { [$0] } ?? []) + [Sandbox()])
         let service = Service(
             database: database,
             ring: ring,

@@ -3,6 +3,7 @@
 internal import ArgumentParser
 internal import Connections
 internal import Foundation
+internal import Institutions
 internal import Logging
 
 /// Where the data of an installation is.
@@ -64,6 +65,9 @@ struct ServeOptions: ParsableArguments {
     @Option(help: "The name that people see in the flow. LINKSPAN_MERCHANT_NAME; default Demo Merchant.")
     var merchantName: String?
 
+    @Option(help: "A scenario file: test institutions of your own. LINKSPAN_SANDBOX; default: none.")
+    var sandbox: String?
+
     @Option(help: "The file of the key ring. LINKSPAN_KEY_FILE; default: made in the data folder, for test mode.")
     var keyFile: String?
 
@@ -91,6 +95,8 @@ struct ServeSettings {
     let merchantName: String?
     let keyFile: String?
     let role: Role
+    /// Test institutions that the user described.
+    let scenario: Scenario?
     let logLevel: Logger.Level
 
     /// Which part of the work a server of several does.
@@ -151,6 +157,7 @@ struct ServeSettings {
                 "--seed (LINKSPAN_SEED) makes secrets that can be guessed: it is not for a server with --key-file."
             )
         }
+        scenario = try (options.sandbox ?? Environment["LINKSPAN_SANDBOX"]).map(Self.scenario)
         let demo = options.demo ?? Environment["LINKSPAN_DEMO"] ?? (keyFile == nil ? "on" : "off")
         guard ["on", "off"].contains(demo) else {
             throw Failure("--demo (LINKSPAN_DEMO) is '\(demo)'; it takes on or off.")
@@ -199,6 +206,17 @@ struct ServeSettings {
             throw Failure("\(name) takes \(prefix) and at least four more letters or digits.")
         }
         return text
+    }
+
+    private static func scenario(_ path: String) throws -> Scenario {
+        guard let yaml = try? String(contentsOfFile: path, encoding: .utf8) else {
+            throw Failure("--sandbox (LINKSPAN_SANDBOX): there is no text file '\(path)' that can be read.")
+        }
+        do {
+            return try Scenario(yaml: yaml) { try? await Task.sleep(for: .milliseconds($0)) }
+        } catch {
+            throw Failure("\(path):\(error)")
+        }
     }
 
     private static func origins(_ text: String?) throws -> [String] {

@@ -234,7 +234,7 @@ struct SandboxTransactionTests {
         #expect(
             last
                 == BankTransaction(
-                    id: "groceries-6904",
+                    id: "groceries:6904",
                     amount: -12_572,
                     currency: "usd",
                     description: "Baker & Daughters",

@@ -19,7 +19,7 @@ enum Rules {
         "Vault": ["Crypto"],
         "Outbound": ["NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL"],
         "Connections": ["Database", "Vault", "Wire"],
-        "Institutions": ["Outbound", "Wire"],
+        "Institutions": ["Outbound", "Wire", "Yams"],
         // Both open transactions, so they know the database; requests are of types from beneath Hummingbird.
         "Worker": ["Connections", "Database", "Institutions", "Logging", "Outbound", "Vault"],
         "Web": [
