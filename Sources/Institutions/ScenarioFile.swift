@@ -12,8 +12,8 @@ enum ScenarioFile {
         var taken = Set(Sandbox().institutions.flatMap { [$0.name, $0.id] })
         for node in try file.need("institutions").list() {
             let (bank, keys) = try bank(node)
-            try take(bank.institution.name, keys["name"] ?? node, &taken, "institution")
-            try take(bank.institution.id, keys["id"] ?? node, &taken, "institution")
+            try take(bank.institution.name, keys["name"] ?? node, &taken, "institution has the name")
+            try take(bank.institution.id, keys["id"] ?? node, &taken, "institution has the id")
             banks.append(bank)
         }
         return banks
@@ -25,7 +25,7 @@ enum ScenarioFile {
         _ taken: inout Set<String>,
         _ what: String
     ) throws(ScenarioError) {
-        guard taken.insert(name).inserted else { throw node.refusal("another \(what) has '\(name)'.") }
+        guard taken.insert(name).inserted else { throw node.refusal("another \(what) '\(name)'.") }
     }
 
     // MARK: Institutions
@@ -50,7 +50,7 @@ enum ScenarioFile {
         var taken: Set<String> = []
         for node in try keys.need("accounts").list() {
             let (account, nameNode) = try ScenarioAccountReader(institution: institution.id).account(node)
-            try take(account.name, nameNode, &taken, "account")
+            try take(account.name, nameNode, &taken, "account has the name")
             accounts.append(account)
         }
         let bank = ScenarioBank(

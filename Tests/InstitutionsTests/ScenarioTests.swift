@@ -542,19 +542,19 @@ struct ScenarioErrorTests {
             ("institutions: [{name: x}]", "1:16: an institution needs the key 'accounts'."),
             (
                 "institutions:\n  - {name: x, accounts: []}\n  - {name: x, accounts: []}",
-                "3:12: another institution has 'x'."
+                "3:12: another institution has the name 'x'."
             ),
             (
                 "institutions:\n  - {name: Down (Error), accounts: []}",
-                "2:12: another institution has 'Down (Error)'."
+                "2:12: another institution has the name 'Down (Error)'."
             ),
             (
                 "institutions:\n  - {name: x, id: fcinst_Qn1a7A4KhL42se, accounts: []}",
-                "2:18: another institution has 'fcinst_Qn1a7A4KhL42se'."
+                "2:19: another institution has the id 'fcinst_Qn1a7A4KhL42se'."
             ),
             (
                 "institutions:\n  - {name: x, accounts: [{name: a}, {name: a}]}",
-                "2:44: another account has 'a'."
+                "2:44: another account has the name 'a'."
             ),
         ]
     )
