@@ -76,12 +76,15 @@ let package = Package(
         .target(
             name: "Web",
             dependencies: [
-                "Connections", "Institutions", "Wire", "Vault", "Database",
+                "Connections", "Institutions", "Outbound", "Wire", "Vault", "Database",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Mustache", package: "swift-mustache"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOWebSocket", package: "swift-nio"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             resources: [.embedInCode("Pages")],
@@ -90,14 +93,15 @@ let package = Package(
         .target(
             name: "Worker",
             dependencies: [
-                "Connections", "Database", "Institutions", "Vault", .product(name: "Logging", package: "swift-log"),
+                "Connections", "Database", "Institutions", "Outbound", "Vault",
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings
         ),
         .executableTarget(
             name: "Server",
             dependencies: [
-                "Web", "Worker", "Connections", "Institutions", "Wire", "Vault", "Database",
+                "Web", "Worker", "Connections", "Institutions", "Outbound", "Wire", "Vault", "Database",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Hummingbird", package: "hummingbird"),

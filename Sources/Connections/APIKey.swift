@@ -27,6 +27,7 @@ public struct APIKey: Sendable {
             case financialConnectionsAccount = "financial_connections_account"
             case financialConnectionsSession = "financial_connections_session"
             case financialConnectionsTransaction = "financial_connections_transaction"
+            case webhookEndpoint = "webhook_endpoint"
         }
 
         public let resource: Resource

@@ -33,15 +33,17 @@ public struct Event: Sendable {
     /// By the clock outside: an event of a test clock is kept as long as any other.
     public static let retention: Int64 = 30 * 24 * 3600
 
-    let id: String
+    public let id: String
     let created: Int64
     let livemode: Bool
-    let type: String
+    public let type: String
     let apiVersion: String
     let requestID: String?
     let idempotencyKey: String?
     let object: [UInt8]
     let previousAttributes: [UInt8]?
+    /// To how many endpoints it was not delivered, so far or for good.
+    let pendingWebhooks: Int64
 
     // MARK: Statements
 
@@ -58,19 +60,27 @@ public struct Event: Sendable {
         _ db: Connection,
         _ world: World
     ) throws {
+        let id = world.id(.event)
         try db.execute(
             """
             INSERT INTO event (merchant, livemode, id, created, type, api_version, request_id, idempotency_key, object,
                 previous_attributes, recorded)
-            VALUES (\(scope.merchant), \(scope.livemode), \(world.id(.event)), \(world.now()), \(kind.rawValue),
+            VALUES (\(scope.merchant), \(scope.livemode), \(id), \(world.now()), \(kind.rawValue),
                 \(APIVersion.standard.description), \(cause.requestID), \(cause.idempotencyKey), \(object), \(previous),
                 \(world.wall()))
             """
         )
+        try Delivery.plan(id, kind, in: scope, db, world)
+        db.wake(.events)
     }
 
+    private static let undelivered: SQL = """
+        FROM delivery WHERE delivery.merchant = event.merchant AND delivery.livemode = event.livemode
+            AND delivery.event = event.id AND delivery.status <> 'succeeded'
+        """
     private static let columns: SQL = """
-        SELECT id, created, livemode, type, api_version, request_id, idempotency_key, object, previous_attributes
+        SELECT id, created, livemode, type, api_version, request_id, idempotency_key, object, previous_attributes,
+            (SELECT COUNT(*) \(undelivered))
         FROM event
         """
 
@@ -84,7 +94,8 @@ public struct Event: Sendable {
             requestID: row.optionalText(5),
             idempotencyKey: row.optionalText(6),
             object: try row.bytes(7),
-            previousAttributes: row.optionalBytes(8)
+            previousAttributes: row.optionalBytes(8),
+            pendingWebhooks: try row.int(9)
         )
     }
 
@@ -100,6 +111,34 @@ public struct Event: Sendable {
             throw StripeError.noSuch("notification", id, at: .path(param: "id"), livemode: scope.livemode)
         }
         return event
+    }
+
+    /// The same, nil where it is no longer kept.
+    public static func known(_ id: String, in scope: Scope, _ db: Connection) throws -> Event? {
+        try db.first(
+            "\(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)",
+            read
+        )
+    }
+
+    /// The ids of the events that were made after one, the oldest first.
+    public static func ids(after id: String, in scope: Scope, _ db: Connection) throws -> [String] {
+        try db.all(
+            """
+            SELECT id FROM event WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id > \(id)
+            ORDER BY id LIMIT 500
+            """
+        ) { try $0.text(0) }
+    }
+
+    /// The ids of the events that were made last, the oldest of them first.
+    public static func latestIDs(_ count: Int, in scope: Scope, _ db: Connection) throws -> [String] {
+        try db.all(
+            """
+            SELECT id FROM event WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+            ORDER BY id DESC LIMIT \(count)
+            """
+        ) { try $0.text(0) }.reversed()
     }
 
     /// Forgets a bounded number of events whose time has passed.
@@ -162,8 +201,12 @@ public struct Event: Sendable {
                 for name in names.dropFirst() { list = "\(list), \(name)" }
                 conditions = "\(conditions) AND type IN (\(list))"
             }
-            // Nothing waits for a delivery: an event without one counts as delivered.
-            if deliverySuccess == false { conditions = "\(conditions) AND 1 = 0" }
+            // An event that no endpoint was to have counts as delivered.
+            switch deliverySuccess {
+            case nil: break
+            case true?: conditions = "\(conditions) AND NOT EXISTS (SELECT 1 \(undelivered))"
+            case false?: conditions = "\(conditions) AND EXISTS (SELECT 1 \(undelivered))"
+            }
             return conditions
         }
     }
@@ -198,18 +241,28 @@ public struct Event: Sendable {
     ]
     public static let shape = Expansion.Shape.object(.init(uniqueKeysWithValues: members.map { ($0, .leaf) }))
 
-    public func write(to json: inout JSONWriter) {
+    /// The event's JSON.
+    /// - Parameter version: as for ``write(to:in:)``.
+    public func rendering(in version: String?) -> [UInt8] {
+        var json = JSONWriter()
+        write(to: &json, in: version)
+        return json.bytes
+    }
+
+    /// - Parameter version: the version that the event is told in, nil for the one that it was recorded in. No object
+    ///   of an event differs between the versions, so that the snapshot is the same in all of them.
+    public func write(to json: inout JSONWriter, in version: String? = nil) {
         json.object { json in
             json.field("id", id)
             json.field("object", "event")
-            json.field("api_version", apiVersion)
+            json.field("api_version", version ?? apiVersion)
             json.field("created", created)
             json.object("data") { json in
                 json.field("object", rendered: object)
                 if let previousAttributes { json.field("previous_attributes", rendered: previousAttributes) }
             }
             json.field("livemode", livemode)
-            json.field("pending_webhooks", 0)
+            json.field("pending_webhooks", pendingWebhooks)
             json.object("request") { json in
                 json.field("id", requestID)
                 json.field("idempotency_key", idempotencyKey)
@@ -217,4 +270,9 @@ public struct Event: Sendable {
             json.field("type", type)
         }
     }
+}
+
+extension Wake {
+    /// An event was recorded.
+    public static let events = Wake(rawValue: "events")
 }

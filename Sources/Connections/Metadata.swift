@@ -60,6 +60,7 @@ public struct Metadata: Sendable, Equatable {
     init() {}
 
     init(text: String) throws {
+        guard text != "{}" else { return }
         values = try JSONDecoder().decode([String: String].self, from: Data(text.utf8))
     }
 

@@ -7,7 +7,7 @@
 public import Database
 
 public enum Migrations {
-    public static let all: [Migration] = [first, moving, data]
+    public static let all: [Migration] = [first, moving, data, webhooks]
 
     private static let first = Migration([
         """
@@ -424,4 +424,67 @@ public enum Migrations {
             WHERE status = 'pending'
         """,
     ]
+
+    /// Endpoints, what is delivered to them, and each attempt. A delivery that is claimed is due again when the claim
+    /// ends; the number of its attempt tells one claim from the next.
+    private static let webhooks = Migration([
+        """
+        CREATE TABLE webhook_endpoint (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            id {key} NOT NULL,
+            created {int} NOT NULL,
+            url TEXT NOT NULL,
+            enabled_events TEXT NOT NULL,
+            api_version TEXT,
+            connect {int} NOT NULL,
+            description TEXT,
+            metadata TEXT NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('enabled', 'disabled')),
+            secret {bytes} NOT NULL,
+            former_secret {bytes},
+            former_secret_until {int},
+            failing_since {int},
+            failures {int} NOT NULL,
+            given_up {int},
+            PRIMARY KEY (merchant, livemode, id)
+        ) {clustered}
+        """,
+        "CREATE INDEX webhook_endpoint_by_age ON webhook_endpoint (merchant, livemode, created, id)",
+        """
+        CREATE TABLE delivery (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            event {key} NOT NULL,
+            endpoint {key} NOT NULL,
+            since {int} NOT NULL,
+            due_milliseconds {int} NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('pending', 'succeeded', 'failed')),
+            attempt {int} NOT NULL,
+            tries {int} NOT NULL,
+            PRIMARY KEY (merchant, livemode, event, endpoint)
+        ) {clustered}
+        """,
+        """
+        CREATE INDEX delivery_due ON delivery (merchant, livemode, endpoint, due_milliseconds)
+            WHERE status = 'pending'
+        """,
+        "CREATE INDEX delivery_for_pruning ON delivery (since)",
+        """
+        CREATE TABLE delivery_attempt (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            event {key} NOT NULL,
+            endpoint {key} NOT NULL,
+            number {int} NOT NULL,
+            at {int} NOT NULL,
+            milliseconds {int} NOT NULL,
+            http_status {int},
+            problem TEXT,
+            reply {bytes},
+            PRIMARY KEY (merchant, livemode, event, endpoint, number)
+        ) {clustered}
+        """,
+        "CREATE INDEX delivery_attempt_for_pruning ON delivery_attempt (at)",
+    ])
 }

@@ -71,6 +71,17 @@ public final class World: Sendable {
         source.milliseconds() / 1000
     }
 
+    /// The same in milliseconds.
+    public func wallMilliseconds() -> Int64 {
+        source.milliseconds()
+    }
+
+    /// A number that chance picks.
+    func number(in range: ClosedRange<Int64>) -> Int64 {
+        var chance = Chance(random: source.random)
+        return Int64.random(in: range, using: &chance)
+    }
+
     public func id(_ kind: Identifier.Kind) -> String {
         source.ids.next(kind)
     }

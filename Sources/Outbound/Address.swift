@@ -41,7 +41,7 @@ extension Outbound {
         var embedded: Address? {
             guard bytes.count == 16 else { return nil }
             let mapped = bytes[..<10].allSatisfy { $0 == 0 } && bytes[10] == 0xFF && bytes[11] == 0xFF
-            let compatible = bytes[..<12].allSatisfy { $0 == 0 }
+            let compatible = bytes[..<12].allSatisfy { $0 == 0 } && bytes[12] != 0
             let translated = bytes[..<12] == [0, 0x64, 0xFF, 0x9B, 0, 0, 0, 0, 0, 0, 0, 0]
             if mapped || compatible || translated { return Address(bytes: Array(bytes[12...])) }
             if bytes[0] == 0x20 && bytes[1] == 0x02 { return Address(bytes: Array(bytes[2..<6])) }

@@ -165,6 +165,8 @@ final class ExchangeHandler: ChannelInboundHandler {
     private var context: ChannelHandlerContext?
     private var exchange: Exchange?
     private var count = 0
+    /// Why the connection ended while nothing was under way, such as a handshake that failed at once.
+    private var end = ExchangeFailure.other(.broken)
 
     init(_ meter: ByteMeter) {
         self.meter = meter
@@ -187,7 +189,7 @@ final class ExchangeHandler: ChannelInboundHandler {
     ) {
         count += 1
         guard let context, context.channel.isActive, exchange == nil else {
-            promise.fail(count > 1 ? ExchangeFailure.stale : .other(.broken))
+            promise.fail(count > 1 ? ExchangeFailure.stale : end)
             return
         }
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
@@ -266,13 +268,17 @@ final class ExchangeHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        switch error {
-        case is ByteMeter.Exceeded: fail(.other(.tooLong))
-        case NIOSSLError.uncleanShutdown: fail(count > 1 && exchange?.head == nil ? .stale : .other(.broken))
-        case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError: fail(.other(.tls))
-        case HTTPParserError.headerOverflow: fail(.other(.tooLong))
-        default: fail(count > 1 && exchange?.head == nil && !(error is HTTPParserError) ? .stale : .other(.broken))
-        }
+        let isStale = count > 1 && exchange?.head == nil
+        let failure: ExchangeFailure =
+            switch error {
+            case is ByteMeter.Exceeded, HTTPParserError.headerOverflow: .other(.tooLong)
+            case NIOSSLError.uncleanShutdown: isStale ? .stale : .other(.broken)
+            case is NIOSSLError, is BoringSSLError, is NIOSSLExtraError: .other(.tls)
+            case is HTTPParserError: .other(.broken)
+            default: isStale ? .stale : .other(.broken)
+            }
+        if exchange == nil { end = failure }
+        fail(failure)
         context.close(promise: nil)
     }
 }

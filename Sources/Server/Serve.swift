@@ -8,6 +8,7 @@ internal import Hummingbird
 internal import Institutions
 internal import Logging
 internal import NIOCore
+internal import Outbound
 internal import ServiceLifecycle
 internal import Synchronization
 internal import UnixSignals
@@ -128,10 +129,14 @@ struct Serve: AsyncParsableCommand {
                 earlyRefresh: settings.earlyRefresh,
                 embedOrigins: settings.embedOrigins,
                 demo: demo,
+                webhookPolicy: settings.webhooks.policy,
                 admin: .init(token: adminToken, allowsLive: settings.keyFile != nil)
             ),
             logger: logger
         )
+        let outbound = Outbound(policy: .publicOnly)
+        defer { outbound.shutdown() }
+        let deliveries = deliveries(settings, database, ring, world, outbound, logger)
         let housekeeping = Housekeeping(
             database: database,
             world: world,
@@ -147,7 +152,12 @@ struct Serve: AsyncParsableCommand {
                 backlog: 1024,
                 availableConnectionsDelegate: Limits.connections
             ),
-            services: settings.role == .api ? [] : [Background(work: housekeeping.run), Background(work: refreshes.run)],
+            services: settings.role == .api
+                ? [listening(service, settings)]
+                : [
+                    Background(work: housekeeping.run), Background(work: refreshes.run),
+                    Background(work: deliveries.run), listening(service, settings),
+                ],
             onServerRunning: { channel in
                 let port = channel.localAddress?.port ?? settings.port
                 let local = "http://\(settings.urlHost):\(port)"
@@ -180,6 +190,41 @@ struct Serve: AsyncParsableCommand {
         } catch let error as IOError where error.errnoCode == EADDRINUSE {
             throw Failure("Port \(settings.port) is in use. Choose another one by --port.")
         }
+    }
+
+    /// Those who listen on the command line are where requests are.
+    private func listening(_ service: Web.Service, _ settings: ServeSettings) -> Background {
+        Background {
+            guard settings.role != .worker else { return }
+            await service.listening.run(
+                host: settings.host,
+                port: settings.webhooks.listenPort,
+                name: settings.urlHost
+            )
+        }
+    }
+
+    private func deliveries(
+        _ settings: ServeSettings,
+        _ database: Database,
+        _ ring: KeyRing,
+        _ world: World,
+        _ outbound: Outbound,
+        _ logger: Logger
+    ) -> Deliveries {
+        Deliveries(
+            database: database,
+            ring: ring,
+            world: world,
+            outbound: outbound,
+            settings: Deliveries.Settings(
+                timeout: settings.webhooks.timeout,
+                patience: settings.webhooks.patience,
+                schedule: settings.webhooks.schedule,
+                policy: settings.webhooks.policy
+            ),
+            logger: logger
+        )
     }
 
     /// The life cycle's own steps are told at debug; it says them at info.

@@ -5,6 +5,7 @@ internal import Connections
 internal import Foundation
 internal import Institutions
 internal import Logging
+internal import Outbound
 
 /// Where the data of an installation is.
 struct DataOptions: ParsableArguments {
@@ -74,8 +75,31 @@ struct ServeOptions: ParsableArguments {
     @Option(help: "What this server does: api, worker or all. LINKSPAN_ROLE; default all.")
     var role: String?
 
+    @OptionGroup var webhooks: WebhookOptions
+
     @Option(help: "trace, debug, info, notice, warning, error or critical. LINKSPAN_LOG_LEVEL; default info.")
     var logLevel: String?
+}
+
+/// How events leave the server.
+struct WebhookOptions: ParsableArguments {
+    @Option(help: "Networks beyond the internet that webhooks may reach, with commas. LINKSPAN_ALLOW_NETWORKS.")
+    var allowNetworks: String?
+
+    @Option(help: "Seconds for one attempt to deliver an event. LINKSPAN_WEBHOOK_TIMEOUT; default 10.")
+    var webhookTimeout: String?
+
+    @Option(help: "Seconds in which an event is tried again. LINKSPAN_WEBHOOK_RETRY_PERIOD; default 259200.")
+    var webhookRetryPeriod: String?
+
+    @Option(help: "The same in test mode. LINKSPAN_TEST_WEBHOOK_RETRY_PERIOD; default 3600.")
+    var testWebhookRetryPeriod: String?
+
+    @Option(help: "Seconds of failures that disable an endpoint. LINKSPAN_WEBHOOK_PATIENCE; default 432000.")
+    var webhookPatience: String?
+
+    @Option(help: "The port of `listen`; 0 takes a free one. LINKSPAN_LISTEN_PORT; default 0.")
+    var listenPort: String?
 }
 
 /// The settings, checked.
@@ -97,6 +121,7 @@ struct ServeSettings {
     let role: Role
     /// Test institutions that the user described.
     let scenario: Scenario?
+    let webhooks: WebhookSettings
     let logLevel: Logger.Level
 
     /// Which part of the work a server of several does.
@@ -168,6 +193,7 @@ struct ServeSettings {
             throw Failure("--role (LINKSPAN_ROLE) is '\(part)'; it takes api, worker or all.")
         }
         self.role = role
+        webhooks = try WebhookSettings(options.webhooks)
         let level = options.logLevel ?? Environment["LINKSPAN_LOG_LEVEL"] ?? "info"
         guard let logLevel = Logger.Level(rawValue: level) else {
             throw Failure(
@@ -179,6 +205,7 @@ struct ServeSettings {
     }
 
     static func number(_ text: String, _ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
+    fileprivate static func number(_ text: String, _ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
         guard let number = Int64(text), range.contains(number) else {
             throw Failure(
                 "\(name) is '\(text)'; it takes a whole number from \(range.lowerBound) to \(range.upperBound)."
@@ -232,5 +259,56 @@ struct ServeSettings {
             )
         }
         return ["'self'"] + origins
+    }
+}
+
+/// How events leave the server, checked.
+struct WebhookSettings {
+    let networks: [Outbound.Network]
+    let timeout: Int64
+    let retryPeriod: Int64
+    let testRetryPeriod: Int64
+    let patience: Int64
+    let listenPort: Int
+
+    fileprivate init(_ options: WebhookOptions) throws {
+        func number(_ flag: String?, _ name: String, _ standard: String, _ range: ClosedRange<Int64>) throws -> Int64 {
+            try ServeSettings.number(flag ?? Environment[name] ?? standard, name, in: range)
+        }
+        timeout = try number(options.webhookTimeout, "LINKSPAN_WEBHOOK_TIMEOUT", "10", 1...60)
+        let year: Int64 = 31_536_000
+        retryPeriod = try number(options.webhookRetryPeriod, "LINKSPAN_WEBHOOK_RETRY_PERIOD", "259200", 0...year)
+        testRetryPeriod = try number(
+            options.testWebhookRetryPeriod,
+            "LINKSPAN_TEST_WEBHOOK_RETRY_PERIOD",
+            "3600",
+            0...year
+        )
+        patience = try number(options.webhookPatience, "LINKSPAN_WEBHOOK_PATIENCE", "432000", 1...year)
+        listenPort = Int(try number(options.listenPort, "LINKSPAN_LISTEN_PORT", "0", 0...65535))
+        let names = (options.allowNetworks ?? Environment["LINKSPAN_ALLOW_NETWORKS"] ?? "").split(separator: ",")
+        networks = try names.map { name in
+            guard let network = Outbound.Network(name.trimmingCharacters(in: .whitespaces)) else {
+                throw Failure(
+                    "--allow-networks (LINKSPAN_ALLOW_NETWORKS) takes networks such as 10.1.0.0/16 or fd00::/8, with "
+                        + "commas between them; '\(name)' is none."
+                )
+            }
+            return network
+        }
+    }
+
+    /// What webhooks may reach. In test mode that is this machine too, and without TLS.
+    func policy(livemode: Bool) -> Outbound.Policy {
+        livemode
+            ? Outbound.Policy(allowing: networks, requiresTLS: true)
+            : Outbound.Policy(allowing: Outbound.Policy.withLoopback.allowed + networks, requiresTLS: false)
+    }
+
+    /// How attempts follow each other: in test mode soon, so that whoever waits for one sees it.
+    func schedule(livemode: Bool) -> Delivery.Schedule {
+        livemode
+            ? Delivery.Schedule(first: 5, longest: 8 * 3600, period: retryPeriod)
+            : Delivery.Schedule(first: 1, longest: 300, period: testRetryPeriod)
     }
 }

@@ -17,12 +17,14 @@ public struct KeyRing: Sendable {
         case clientSecret = "client-secret"
         case flowToken = "flow-token"
         case signInNote = "sign-in-note"
+        case webhookSecret = "webhook-secret"
     }
 
     private struct Key: Sendable {
         let id: UInt32
         let derived: [Purpose: SymmetricKey]
         let fingerprint: SymmetricKey
+        let named: SymmetricKey
     }
 
     private static let format: UInt8 = 1
@@ -44,7 +46,8 @@ public struct KeyRing: Sendable {
                 Key(
                     id: id,
                     derived: Dictionary(uniqueKeysWithValues: derived),
-                    fingerprint: Self.derive(master, "fingerprint")
+                    fingerprint: Self.derive(master, "fingerprint"),
+                    named: Self.derive(master, "named-secret")
                 )
             )
         }
@@ -108,6 +111,13 @@ public struct KeyRing: Sendable {
         guard let key = keys.last else { return "" }
         let mark = HMAC<SHA256>.authenticationCode(for: Data(value.utf8), using: key.fingerprint)
         return Secret.letters(mark.prefix(16))
+    }
+
+    /// A secret that is stored nowhere: the same for the same name, as long as the ring keeps its oldest key.
+    /// - Returns: `prefix` and 32 letters and digits.
+    public func secret(_ prefix: String, named name: String) -> String {
+        guard let key = keys.last else { return prefix }
+        return prefix + Secret.letters(HMAC<SHA256>.authenticationCode(for: Data(name.utf8), using: key.named))
     }
 }
 

@@ -5,7 +5,8 @@ internal import HTTPTypes
 
 enum API {
     static let routes: [Route] =
-        customers + sessions + accounts + accountData + events + platform + testHelpers + testClocks + flow
+        customers + sessions + accounts + accountData + events + webhookEndpoints + platform + testHelpers + testClocks
+        + flow
 
     private static let customers: [Route] = [
         Route(.post, "/v1/customers", .server(.init(.customer, write: true)), Customers.create),
@@ -93,6 +94,45 @@ enum API {
     private static let events: [Route] = [
         Route(.get, "/v1/events", .server(.init(.event, write: false)), Events.list),
         Route(.get, "/v1/events/:id", .server(.init(.event, write: false)), Events.retrieve),
+        // What the official command line sends for `events resend`.
+        Route(.post, "/v1/events/:id/retry", .server(.init(.event, write: true)), Deliveries.resend),
+        Route(.get, "/v1/linkspan/events/:id/deliveries", .server(.init(.event, write: false)), Deliveries.history),
+        Route(.post, "/v1/stripecli/sessions", .server(.init(.event, write: false)), Listening.open),
+    ]
+
+    private static let webhookEndpoints: [Route] = [
+        Route(.post, "/v1/webhook_endpoints", .server(.init(.webhookEndpoint, write: true)), WebhookEndpoints.create),
+        Route(.get, "/v1/webhook_endpoints", .server(.init(.webhookEndpoint, write: false)), WebhookEndpoints.list),
+        Route(
+            .get,
+            "/v1/webhook_endpoints/:id",
+            .server(.init(.webhookEndpoint, write: false)),
+            WebhookEndpoints.retrieve
+        ),
+        Route(
+            .post,
+            "/v1/webhook_endpoints/:id",
+            .server(.init(.webhookEndpoint, write: true)),
+            WebhookEndpoints.update
+        ),
+        Route(
+            .delete,
+            "/v1/webhook_endpoints/:id",
+            .server(.init(.webhookEndpoint, write: true)),
+            WebhookEndpoints.delete
+        ),
+        Route(
+            .get,
+            "/v1/linkspan/webhook_endpoints/:id/health",
+            .server(.init(.webhookEndpoint, write: false)),
+            WebhookEndpoints.health
+        ),
+        Route(
+            .post,
+            "/v1/linkspan/webhook_endpoints/:id/roll_secret",
+            .server(.init(.webhookEndpoint, write: true)),
+            WebhookEndpoints.rollSecret
+        ),
     ]
 
     private static let platform: [Route] = [

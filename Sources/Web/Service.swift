@@ -4,6 +4,7 @@ public import Connections
 public import Database
 public import Institutions
 public import Logging
+public import Outbound
 public import Vault
 internal import Wire
 
@@ -16,6 +17,8 @@ public final class Service: Sendable {
     let logger: Logger
     let authenticator: Authenticator
     let metrics = Metrics()
+    /// Those who listen on the command line; it runs beside the server.
+    public let listening: Listening
 
     /// What an operator may set.
     public struct Settings: Sendable {
@@ -29,6 +32,8 @@ public final class Service: Sendable {
         public let embedOrigins: [String]
         /// The merchant page at `/demo`, with its scope and publishable key; nil where it is not served.
         public let demo: Demo?
+        /// What webhooks may reach, in live mode and not.
+        public let webhookPolicy: @Sendable (_ livemode: Bool) -> Outbound.Policy
         /// The operator's command line, nil where it is not served.
         public let admin: Admin?
 
@@ -60,6 +65,7 @@ public final class Service: Sendable {
             earlyRefresh: Account.EarlyRefresh,
             embedOrigins: [String],
             demo: Demo?,
+            webhookPolicy: @escaping @Sendable (_ livemode: Bool) -> Outbound.Policy,
             admin: Admin?
         ) {
             self.publicURL = publicURL
@@ -67,6 +73,7 @@ public final class Service: Sendable {
             self.earlyRefresh = earlyRefresh
             self.embedOrigins = embedOrigins
             self.demo = demo
+            self.webhookPolicy = webhookPolicy
             self.admin = admin
         }
     }
@@ -86,5 +93,6 @@ public final class Service: Sendable {
         self.settings = settings
         self.logger = logger
         authenticator = Authenticator(database: database, world: world)
+        listening = Listening(database: database, ring: ring, world: world, logger: logger)
     }
 }

@@ -11,6 +11,9 @@ public struct APIVersion: Sendable, Hashable, Comparable {
     /// What a request without the header is answered in: both shapes of `filters` are seen in it.
     public static let standard = APIVersion(date: "2026-08-26", name: "dahlia")
 
+    /// The newest that is known here.
+    public static let latest = APIVersion(date: "2026-10-28", name: "endive")
+
     public var description: String { name.isEmpty ? date : "\(date).\(name)" }
 
     public static func < (left: APIVersion, right: APIVersion) -> Bool { left.date < right.date }

@@ -22,6 +22,7 @@ public struct Identifier: Sendable {
         case token = "btok_"
         case transaction = "fctxn_"
         case transactionRefresh = "fctxnref_"
+        case webhookEndpoint = "we_"
 
         /// How many letters follow the prefix.
         fileprivate var length: Int {

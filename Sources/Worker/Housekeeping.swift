@@ -37,6 +37,7 @@ public struct Housekeeping: Sendable {
             try Idempotency.prune(in: db, world) + Event.prune(in: db, world)
                 + SignIn.prune(lifetime: sessionLifetime, in: db, world) + TestClock.prune(db, world)
                 + Authorization.pruneCalls(db, world)
+                + Delivery.prune(in: db, world)
         }
     }
 }

@@ -401,21 +401,6 @@ public struct Refreshes: Sendable {
     }
 }
 
-/// Rings that come while one is waited for are one.
-private final class Bell: Sendable {
-    let rings: AsyncStream<Void>
-    private let continuation: AsyncStream<Void>.Continuation
-
-    init() {
-        (rings, continuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        ring()
-    }
-
-    func ring() {
-        continuation.yield()
-    }
-}
-
 /// How many refreshes are under way, by institution.
 private final class UnderWay: Sendable {
     private let state = Mutex<[String: Int]>([:])

@@ -14,6 +14,8 @@ final class Listener: Sendable {
         case answer(String)
         /// One answer after the other, the last one for ever.
         case answers([String])
+        /// Speaks first, and says this.
+        case greeting(String)
         /// Nothing at all.
         case silent
         /// Closes without an answer.
@@ -33,7 +35,7 @@ final class Listener: Sendable {
     private let channel = Mutex<(any Channel)?>(nil)
     let manner: Manner
 
-    init(_ manner: Manner, host: String = "127.0.0.1", tls: NIOSSLContext? = nil) async throws {
+    init(_ manner: Manner, host: String = "127.0.0.1", port: Int = 0, tls: NIOSSLContext? = nil) async throws {
         self.manner = manner
         let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -46,7 +48,7 @@ final class Listener: Sendable {
                     try child.pipeline.syncOperations.addHandler(Handler(self))
                 }
             }
-            .bind(host: host, port: 0).get()
+            .bind(host: host, port: port).get()
         channel.withLock { $0 = server }
     }
 
@@ -79,6 +81,10 @@ final class Listener: Sendable {
             self.listener = listener
         }
 
+        func channelActive(context: ChannelHandlerContext) {
+            if case .greeting(let text) = listener.manner { write(text, context) }
+        }
+
         func channelRead(context: ChannelHandlerContext, data: NIOAny) {
             text += String(buffer: unwrapInboundIn(data))
             guard let end = text.range(of: "\r\n\r\n") else { return }
@@ -96,7 +102,7 @@ final class Listener: Sendable {
             switch listener.manner {
             case .answer(let text): write(text, context)
             case .answers(let texts): write(texts[min(number, texts.count) - 1], context)
-            case .silent: break
+            case .silent, .greeting: break
             case .hangUp: context.close(promise: nil)
             case .once(let text): if served == 1 { write(text, context) } else { context.close(promise: nil) }
             case .endless(let text, let more):
@@ -111,8 +117,10 @@ final class Listener: Sendable {
 
         private func goOn(_ text: String, _ context: ChannelHandlerContext) {
             let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+            let loop = context.eventLoop
             context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: text))).whenSuccess {
-                bound.value.0.goOn(text, bound.value.1)
+                // Not at once, which would leave the event loop no time for anyone else.
+                loop.scheduleTask(in: .microseconds(50)) { bound.value.0.goOn(text, bound.value.1) }
             }
         }
     }

@@ -1,0 +1,307 @@
+/// Those who listen on the command line: the official one as it is, by its own protocol, and ours.
+///
+/// A session is opened by a route of the API; its id then opens a websocket, at a port of its own, over which the events
+/// of the key's merchant and mode come as they happen, signed. It is a tool of developers: what nobody listens to is
+/// not kept for later, and what the local server answered is theirs to see.
+
+internal import Connections
+internal import Database
+internal import FoundationEssentials
+internal import Logging
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOPosix
+internal import NIOWebSocket
+internal import Synchronization
+internal import Vault
+internal import Wire
+
+public final class Listening: Sendable {
+    private static let capacity = 100
+    /// Seconds after which a client renews its connection.
+    private static let reconnectDelay = 3600
+    private static let subprotocol = "stripecli-devproxy-v1"
+
+    /// One client's session, over all of its connections.
+    private final class Session: Sendable {
+        let scope: Scope
+        /// The ids of the last events that were read, in the order in which they were made; nil before the first look.
+        let position = Mutex<[String]?>(nil)
+        let replays = Mutex<[String]>([])
+
+        init(_ scope: Scope) {
+            self.scope = scope
+        }
+    }
+
+    private struct State {
+        var sessions: [(id: String, session: Session)] = []
+        var address: String?
+    }
+
+    private let database: Database
+    private let ring: KeyRing
+    private let world: World
+    private let logger: Logger
+    private let state = Mutex(State())
+
+    init(database: Database, ring: KeyRing, world: World, logger: Logger) {
+        self.database = database
+        self.ring = ring
+        self.world = world
+        self.logger = logger
+    }
+
+    // MARK: Sessions
+
+    /// Opens a session. Parameters that a newer command line sends are left out.
+    static func open(_ call: Call) async throws -> Answer {
+        let parameters = Parameters(lenient: call.form)
+        let features = try parameters.strings("websocket_features")?.map(\.value) ?? []
+        guard features.contains("webhooks") else {
+            throw StripeError(param: "websocket_features", message: "This server offers the feature webhooks alone.")
+        }
+        return try call.service.listening.open(call.scope)
+    }
+
+    private func open(_ scope: Scope) throws -> Answer {
+        let id = world.secret("cliws_", length: 32)
+        let address = state.withLock { state in
+            if state.sessions.count >= Self.capacity { state.sessions.removeFirst() }
+            state.sessions.append((id, Session(scope)))
+            return state.address
+        }
+        guard let address else { throw StripeError.unavailable("Nobody can listen here at the moment.") }
+        let secret = secret(of: scope)
+        return Call.answer { json in
+            json.object { json in
+                json.field("default_version", APIVersion.standard.description)
+                json.field("device_token", "")
+                json.field("display_connect_filter_warning", false)
+                json.field("latest_version", APIVersion.latest.description)
+                json.field("reconnect_delay", Self.reconnectDelay)
+                json.field("secret", secret)
+                json.field("websocket_authorized_feature", "webhooks")
+                json.field("websocket_id", id)
+                json.field("websocket_url", address)
+            }
+        }
+    }
+
+    /// The same each time, so that what is configured with it keeps working.
+    private func secret(of scope: Scope) -> String {
+        ring.secret("whsec_", named: "listen|\(scope.merchant)|\(scope.livemode ? "live" : "test")")
+    }
+
+    private func session(_ id: String?) -> Session? {
+        state.withLock { state in state.sessions.first { $0.id == id }?.session }
+    }
+
+    /// Sends an event once more to those who listen.
+    func replay(_ event: String, in scope: Scope) {
+        for (_, session) in state.withLock({ $0.sessions }) where session.scope == scope {
+            session.replays.withLock { if $0.count < Self.capacity { $0.append(event) } }
+        }
+    }
+
+    // MARK: Connections
+
+    /// Takes connections until the task is cancelled.
+    /// - Parameters:
+    ///   - port: 0 takes a free one.
+    ///   - name: the host as addresses spell it.
+    public func run(host: String, port: Int, name: String) async {
+        do {
+            let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                .childChannelInitializer { [self] channel in
+                    channel.eventLoop.makeCompletedFuture(Result { try prepare(channel) })
+                }
+                .bind(host: host, port: port).get()
+            let bound = server.localAddress?.port ?? port
+            state.withLock { $0.address = "ws://\(name):\(bound)/subscribe" }
+            await withTaskCancellationHandler {
+                try? await server.closeFuture.get()
+            } onCancel: {
+                server.close(promise: nil)
+            }
+        } catch {
+            logger.error("nobody can listen here: the port cannot be taken", metadata: ["error": "\(error)"])
+        }
+        state.withLock { $0.address = nil }
+    }
+
+    private func prepare(_ channel: any Channel) throws {
+        let refusal = Refusal()
+        let upgrader = NIOWebSocketServerUpgrader(
+            maxFrameSize: 1 << 20,
+            shouldUpgrade: { [self] channel, head in
+                guard session(head.headers.first(name: "Websocket-Id")) != nil else {
+                    return channel.eventLoop.makeSucceededFuture(nil)
+                }
+                let offered = head.headers[canonicalForm: "Sec-WebSocket-Protocol"]
+                let headers: HTTPHeaders =
+                    offered.contains(Self.subprotocol[...]) ? ["Sec-WebSocket-Protocol": Self.subprotocol] : [:]
+                return channel.eventLoop.makeSucceededFuture(headers)
+            },
+            upgradePipelineHandler: { [self] channel, head in
+                let id = head.headers.first(name: "Websocket-Id")
+                return channel.eventLoop.makeCompletedFuture(Result { try begin(id, on: channel) })
+            }
+        )
+        let bound = NIOLoopBound(refusal, eventLoop: channel.eventLoop)
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.configureHTTPServerPipeline(
+            withServerUpgrade: (
+                upgraders: [upgrader],
+                completionHandler: { context in context.pipeline.syncOperations.removeHandler(bound.value, promise: nil)
+                }
+            )
+        )
+        try pipeline.addHandler(refusal)
+    }
+
+    private func begin(_ id: String?, on channel: any Channel) throws {
+        let pipeline = channel.pipeline.syncOperations
+        // Clients ping every few seconds.
+        try pipeline.addHandler(IdleStateHandler(readTimeout: .seconds(60)))
+        try pipeline.addHandler(
+            NIOWebSocketFrameAggregator(
+                minNonFinalFragmentSize: 0,
+                maxAccumulatedFrameCount: 1000,
+                maxAccumulatedFrameSize: 1 << 20
+            )
+        )
+        try pipeline.addHandler(Line())
+        guard let session = session(id) else { throw StripeError.internalFault }
+        let task = Task { [self] in await pump(session, to: channel) }
+        channel.closeFuture.whenComplete { _ in task.cancel() }
+    }
+
+    // MARK: Events
+
+    /// So many events are looked at again: where several servers write, one may be committed after a later one.
+    private static let overlap = 200
+    private static let pause = Duration.milliseconds(100)
+
+    /// Sends what happens until the connection ends.
+    private func pump(_ session: Session, to channel: any Channel) async {
+        do {
+            if session.position.withLock({ $0 }) == nil {
+                let ids = try await database.read { db in
+                    try Event.latestIDs(Self.overlap, in: session.scope, db)
+                }
+                session.position.withLock { $0 = ids }
+            }
+            while !Task.isCancelled {
+                try await sendAgain(session, to: channel)
+                try await sendNews(session, to: channel)
+                try await Task.sleep(for: Self.pause)
+            }
+        } catch {
+            channel.close(promise: nil)
+        }
+    }
+
+    private func sendAgain(_ session: Session, to channel: any Channel) async throws {
+        let ids = session.replays.withLock { replays in
+            let all = replays
+            replays = []
+            return all
+        }
+        for id in ids { try await send(id, session.scope, to: channel) }
+    }
+
+    private func sendNews(_ session: Session, to channel: any Channel) async throws {
+        guard let known = session.position.withLock({ $0 }) else { return }
+        var start = known.first ?? ""
+        while !Task.isCancelled {
+            let from = start
+            let ids = try await database.read { db in try Event.ids(after: from, in: session.scope, db) }
+            guard let last = ids.last else { return }
+            start = last
+            for id in ids where !known.contains(id) {
+                try await send(id, session.scope, to: channel)
+                session.position.withLock { position in
+                    let ids = ((position ?? []) + [id]).sorted()
+                    position = Array(ids.suffix(Self.overlap))
+                }
+            }
+        }
+    }
+
+    /// Sends an event in the version of most, and once more in the latest: a client takes the one that it asked for.
+    private func send(_ id: String, _ scope: Scope, to channel: any Channel) async throws {
+        guard let event = try await database.read({ db in try Event.known(id, in: scope, db) }) else { return }
+        for version in [nil, APIVersion.latest.description] {
+            let payload = event.rendering(in: version)
+            let signature = Signature.header(of: payload, at: world.wall(), secrets: [secret(of: scope)])
+            let id = world.secret("wc_", length: 24)
+            var json = JSONWriter(capacity: payload.count + 1024)
+            json.object { json in
+                json.object("endpoint") { json in json.field("api_version", version) }
+                json.field("event_payload", String(decoding: payload, as: UTF8.self))
+                json.object("http_headers") { json in
+                    json.field("Accept", "*/*")
+                    json.field("Content-Type", "application/json; charset=utf-8")
+                    json.field("Stripe-Signature", signature)
+                    json.field("User-Agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)")
+                }
+                json.field("type", "webhook_event")
+                json.field("webhook_conversation_id", id)
+                json.field("webhook_id", id)
+            }
+            let frame = WebSocketFrame(fin: true, opcode: .text, data: ByteBuffer(bytes: json.bytes))
+            try await channel.writeAndFlush(frame)
+        }
+    }
+}
+
+/// Answers whatever is no websocket of a known session.
+private final class Refusal: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard case .end = unwrapInboundIn(data) else { return }
+        // The words that the official command line knows, to ask for a new session.
+        let body = ByteBuffer(string: #"{"error": {"message": "Unknown WebSocket ID."}}"#)
+        let headers: HTTPHeaders = [
+            "Content-Type": "application/json", "Content-Length": "\(body.readableBytes)", "Connection": "close",
+        ]
+        let head = HTTPResponseHead(version: .http1_1, status: .badRequest, headers: headers)
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        context.close(promise: nil)
+    }
+}
+
+/// What a websocket itself must answer. Reports of what a local server said are taken and not kept.
+private final class Line: ChannelInboundHandler {
+    typealias InboundIn = WebSocketFrame
+    typealias OutboundOut = WebSocketFrame
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let frame = unwrapInboundIn(data)
+        switch frame.opcode {
+        case .ping:
+            let pong = WebSocketFrame(fin: true, opcode: .pong, data: frame.unmaskedData)
+            context.writeAndFlush(wrapOutboundOut(pong), promise: nil)
+        case .connectionClose:
+            let close = WebSocketFrame(fin: true, opcode: .connectionClose, data: frame.unmaskedData)
+            context.writeAndFlush(wrapOutboundOut(close), promise: nil)
+            context.close(promise: nil)
+        default: break
+        }
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard event is IdleStateHandler.IdleStateEvent else { return context.fireUserInboundEventTriggered(event) }
+        context.close(promise: nil)
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        context.close(promise: nil)
+    }
+}
