@@ -41,7 +41,7 @@ struct Serve: AsyncParsableCommand {
         }
         let store = try Store(dataOptions)
         let database = try store.open(logger)
-        let world = try await store.explaining { try await world(settings, database) }
+        let world = try await store.explaining { try await self.world(settings, database) }
         let ring = try await store.explaining { try await checkedRing(settings, folder, store, database) }
         let keys = try await store.explaining { try await TestKeys(settings, folder, store, database, world) }
         try await requireRing(settings, database, keys)
@@ -143,7 +143,14 @@ struct Serve: AsyncParsableCommand {
             sessionLifetime: settings.sessionLifetime,
             logger: logger
         )
-        let refreshes = Refreshes(database: database, ring: ring, world: world, directory: directory, logger: logger)
+        let refreshes = Refreshes(
+            database: database,
+            ring: ring,
+            world: world,
+            directory: directory,
+            isAlone: !store.isShared,
+            logger: logger
+        )
         let application = Application(
             responder: Front(service, answersRequests: settings.role != .worker),
             server: Limits.server,

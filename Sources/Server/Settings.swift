@@ -205,7 +205,6 @@ struct ServeSettings {
     }
 
     static func number(_ text: String, _ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
-    fileprivate static func number(_ text: String, _ name: String, in range: ClosedRange<Int64>) throws -> Int64 {
         guard let number = Int64(text), range.contains(number) else {
             throw Failure(
                 "\(name) is '\(text)'; it takes a whole number from \(range.lowerBound) to \(range.upperBound)."
