@@ -40,7 +40,7 @@ struct Serve: AsyncParsableCommand {
         }
         let store = try Store(dataOptions)
         let database = try store.open(logger)
-        let world = try await store.explaining { try await world(settings, database) }
+        let world = try await store.explaining { try await makeWorld(settings, database) }
         let ring = try await store.explaining { try await checkedRing(settings, folder, store, database) }
         let keys = try await store.explaining { try await TestKeys(settings, folder, store, database, world) }
         try await requireRing(settings, database, keys)
@@ -49,7 +49,7 @@ struct Serve: AsyncParsableCommand {
     }
 
     /// Chance follows from the seed where there is one, another for each start on the same data.
-    private func world(_ settings: ServeSettings, _ database: Database) async throws -> World {
+    private func makeWorld(_ settings: ServeSettings, _ database: Database) async throws -> World {
         guard let seed = settings.seed else { return World(milliseconds: Self.wallClock) }
         let start = try await database.write { try SeededStart.count(in: $0) }
         return World(milliseconds: Self.wallClock, seed: seed, start: start)
@@ -132,13 +132,6 @@ struct Serve: AsyncParsableCommand {
             ),
             logger: logger
         )
-        let housekeeping = Housekeeping(
-            database: database,
-            world: world,
-            sessionLifetime: settings.sessionLifetime,
-            logger: logger
-        )
-        let refreshes = Refreshes(database: database, ring: ring, world: world, directory: directory, logger: logger)
         let application = Application(
             responder: Front(service, answersRequests: settings.role != .worker),
             server: Limits.server,
@@ -147,7 +140,8 @@ struct Serve: AsyncParsableCommand {
                 backlog: 1024,
                 availableConnectionsDelegate: Limits.connections
             ),
-            services: settings.role == .api ? [] : [Background(work: housekeeping.run), Background(work: refreshes.run)],
+            services: settings.role == .api
+                ? [] : background(settings, store, database, ring, world, directory, logger),
             onServerRunning: { channel in
                 let port = channel.localAddress?.port ?? settings.port
                 let local = "http://\(settings.urlHost):\(port)"
@@ -163,6 +157,33 @@ struct Serve: AsyncParsableCommand {
         )
         try await run(application, settings, logger)
         try database.close()
+    }
+
+    /// All that works without a request.
+    private func background(
+        _ settings: ServeSettings,
+        _ store: Store,
+        _ database: Database,
+        _ ring: KeyRing,
+        _ world: World,
+        _ directory: Directory,
+        _ logger: Logger
+    ) -> [any ServiceLifecycle.Service] {
+        let housekeeping = Housekeeping(
+            database: database,
+            world: world,
+            sessionLifetime: settings.sessionLifetime,
+            logger: logger
+        )
+        let refreshes = Refreshes(
+            database: database,
+            ring: ring,
+            world: world,
+            directory: directory,
+            isAlone: !store.isShared,
+            logger: logger
+        )
+        return [Background(work: housekeeping.run), Background(work: refreshes.run)]
     }
 
     /// Runs until the process is told to stop.
