@@ -41,16 +41,43 @@ struct Serve: AsyncParsableCommand {
         }
         let store = try Store(dataOptions)
         let database = try store.open(logger)
-        let world = try await store.explaining { try await self.world(settings, database) }
+        let world = try await store.explaining { try await makeWorld(settings, database) }
         let ring = try await store.explaining { try await checkedRing(settings, folder, store, database) }
         let keys = try await store.explaining { try await TestKeys(settings, folder, store, database, world) }
         try await requireRing(settings, database, keys)
         defer { folder.withdraw() }
-        try await run(settings, folder, store, database, ring, world, keys, logger)
+        try await run(
+            Parts(
+                settings: settings,
+                folder: folder,
+                store: store,
+                database: database,
+                ring: ring,
+                world: world,
+                keys: keys,
+                directory: Directory((settings.scenario.map { [$0] } ?? []) + [Sandbox()]),
+                outbound: Outbound(policy: .publicOnly),
+                logger: logger
+            )
+        )
+    }
+
+    /// What a server is wired from.
+    private struct Parts: Sendable {
+        let settings: ServeSettings
+        let folder: DataFolder
+        let store: Store
+        let database: Database
+        let ring: KeyRing
+        let world: World
+        let keys: TestKeys
+        let directory: Directory
+        let outbound: Outbound
+        let logger: Logger
     }
 
     /// Chance follows from the seed where there is one, another for each start on the same data.
-    private func world(_ settings: ServeSettings, _ database: Database) async throws -> World {
+    private func makeWorld(_ settings: ServeSettings, _ database: Database) async throws -> World {
         guard let seed = settings.seed else { return World(milliseconds: Self.wallClock) }
         let start = try await database.write { try SeededStart.count(in: $0) }
         return World(milliseconds: Self.wallClock, seed: seed, start: start)
@@ -101,28 +128,53 @@ struct Serve: AsyncParsableCommand {
         }
     }
 
-    private func run(
-        _ settings: ServeSettings,
-        _ folder: DataFolder,
-        _ store: Store,
-        _ database: Database,
-        _ ring: KeyRing,
-        _ world: World,
-        _ keys: TestKeys,
-        _ logger: Logger
-    ) async throws {
+    private func run(_ parts: Parts) async throws {
+        let settings = parts.settings
         let address = PublicAddress(settings.publicURL ?? "http://\(settings.urlHost):\(settings.port)")
         // Not out of a seed that others may know.
         let adminToken = World(milliseconds: Self.wallClock).secret("", length: 43)
-        let demo = (settings.showsDemo ? keys.publishable : nil).map {
-            Service.Settings.Demo(scope: Scope(merchant: keys.merchant, livemode: false), publishableKey: $0)
+        let service = service(parts, address, adminToken)
+        let application = Application(
+            responder: Front(service, answersRequests: settings.role != .worker),
+            server: Limits.server,
+            configuration: .init(
+                address: .hostname(settings.host, port: settings.port),
+                backlog: 1024,
+                availableConnectionsDelegate: Limits.connections
+            ),
+            services: [listening(service, settings)] + (settings.role == .api ? [] : workers(parts)),
+            onServerRunning: { channel in
+                let port = channel.localAddress?.port ?? settings.port
+                let local = "http://\(settings.urlHost):\(port)"
+                if settings.publicURL == nil { address.value = local }
+                do {
+                    try parts.folder.announce(.init(url: local, token: adminToken))
+                } catch {
+                    parts.logger.warning("the command line cannot reach this server", metadata: ["error": "\(error)"])
+                }
+                Banner(address: address.value, place: parts.store.place, keys: parts.keys, showsDemo: service.hasDemo)
+                    .show()
+            },
+            logger: parts.logger
+        )
+        defer { parts.outbound.shutdown() }
+        try await run(application, settings, parts.logger)
+        try parts.database.close()
+    }
+
+    private func service(_ parts: Parts, _ address: PublicAddress, _ adminToken: String) -> Web.Service {
+        let settings = parts.settings
+        let demo = (settings.showsDemo ? parts.keys.publishable : nil).map {
+            Service.Settings.Demo(
+                scope: Scope(merchant: parts.keys.merchant, livemode: false),
+                publishableKey: $0
+            )
         }
-        let directory = Directory((settings.scenario.map { [$0] } ?? []) + [Sandbox()])
-        let service = Service(
-            database: database,
-            ring: ring,
-            world: world,
-            directory: directory,
+        return Service(
+            database: parts.database,
+            ring: parts.ring,
+            world: parts.world,
+            directory: parts.directory,
             settings: Service.Settings(
                 publicURL: { address.value },
                 sessionLifetime: settings.sessionLifetime,
@@ -132,54 +184,55 @@ struct Serve: AsyncParsableCommand {
                 webhookPolicy: settings.webhooks.policy,
                 admin: .init(token: adminToken, allowsLive: settings.keyFile != nil)
             ),
-            logger: logger
+            logger: parts.logger
         )
-        let outbound = Outbound(policy: .publicOnly)
-        defer { outbound.shutdown() }
-        let deliveries = deliveries(settings, database, ring, world, outbound, logger)
+    }
+
+    /// Those who listen on the command line are where requests are.
+    private func listening(_ service: Web.Service, _ settings: ServeSettings) -> any ServiceLifecycle.Service {
+        Background {
+            guard settings.role != .worker else { return }
+            await service.listening.run(
+                host: settings.host,
+                port: settings.webhooks.listenPort,
+                name: settings.urlHost
+            )
+        }
+    }
+
+    /// All that happens without a request.
+    private func workers(_ parts: Parts) -> [any ServiceLifecycle.Service] {
+        let settings = parts.settings
         let housekeeping = Housekeeping(
-            database: database,
-            world: world,
+            database: parts.database,
+            world: parts.world,
             sessionLifetime: settings.sessionLifetime,
-            logger: logger
+            logger: parts.logger
         )
         let refreshes = Refreshes(
-            database: database,
-            ring: ring,
-            world: world,
-            directory: directory,
-            isAlone: !store.isShared,
-            logger: logger
+            database: parts.database,
+            ring: parts.ring,
+            world: parts.world,
+            directory: parts.directory,
+            isAlone: !parts.store.isShared,
+            logger: parts.logger
         )
-        let application = Application(
-            responder: Front(service, answersRequests: settings.role != .worker),
-            server: Limits.server,
-            configuration: .init(
-                address: .hostname(settings.host, port: settings.port),
-                backlog: 1024,
-                availableConnectionsDelegate: Limits.connections
+        let deliveries = Deliveries(
+            database: parts.database,
+            ring: parts.ring,
+            world: parts.world,
+            outbound: parts.outbound,
+            settings: Deliveries.Settings(
+                timeout: settings.webhooks.timeout,
+                patience: settings.webhooks.patience,
+                schedule: settings.webhooks.schedule,
+                policy: settings.webhooks.policy
             ),
-            services: settings.role == .api
-                ? [listening(service, settings)]
-                : [
-                    Background(work: housekeeping.run), Background(work: refreshes.run),
-                    Background(work: deliveries.run), listening(service, settings),
-                ],
-            onServerRunning: { channel in
-                let port = channel.localAddress?.port ?? settings.port
-                let local = "http://\(settings.urlHost):\(port)"
-                if settings.publicURL == nil { address.value = local }
-                do {
-                    try folder.announce(.init(url: local, token: adminToken))
-                } catch {
-                    logger.warning("the command line cannot reach this server", metadata: ["error": "\(error)"])
-                }
-                Banner(address: address.value, place: store.place, keys: keys, showsDemo: demo != nil).show()
-            },
-            logger: logger
+            logger: parts.logger
         )
-        try await run(application, settings, logger)
-        try database.close()
+        return [
+            Background(work: housekeeping.run), Background(work: refreshes.run), Background(work: deliveries.run),
+        ]
     }
 
     /// Runs until the process is told to stop.
@@ -197,41 +250,6 @@ struct Serve: AsyncParsableCommand {
         } catch let error as IOError where error.errnoCode == EADDRINUSE {
             throw Failure("Port \(settings.port) is in use. Choose another one by --port.")
         }
-    }
-
-    /// Those who listen on the command line are where requests are.
-    private func listening(_ service: Web.Service, _ settings: ServeSettings) -> Background {
-        Background {
-            guard settings.role != .worker else { return }
-            await service.listening.run(
-                host: settings.host,
-                port: settings.webhooks.listenPort,
-                name: settings.urlHost
-            )
-        }
-    }
-
-    private func deliveries(
-        _ settings: ServeSettings,
-        _ database: Database,
-        _ ring: KeyRing,
-        _ world: World,
-        _ outbound: Outbound,
-        _ logger: Logger
-    ) -> Deliveries {
-        Deliveries(
-            database: database,
-            ring: ring,
-            world: world,
-            outbound: outbound,
-            settings: Deliveries.Settings(
-                timeout: settings.webhooks.timeout,
-                patience: settings.webhooks.patience,
-                schedule: settings.webhooks.schedule,
-                policy: settings.webhooks.policy
-            ),
-            logger: logger
-        )
     }
 
     /// The life cycle's own steps are told at debug; it says them at info.

@@ -1,9 +1,9 @@
 /// Fetches what was asked to be refreshed, lets what is due happen, and drives test clocks.
 ///
 /// It claims a refresh with a lease, asks the institution while no transaction is open, and writes what came of it
-/// where the refresh is still its own. Transactions are written page by page, each page with the connector's cursor in one
-/// write, so that a worker that dies is followed by one that goes on after the last page, and memory never holds more
-/// than a page. It is woken by whoever makes work and otherwise looks once a second.
+/// where the refresh is still its own. Transactions are written page by page, each page with the connector's cursor in
+/// one write, so that a worker that dies is followed by one that goes on after the last page, and memory never holds
+/// more than a page. It is woken by whoever makes work and otherwise looks once a second.
 
 public import Connections
 public import Database
