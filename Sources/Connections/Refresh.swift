@@ -172,7 +172,8 @@ extension Refresh {
         public let account: String
         /// The fence: it counts the claims of this refresh, and what is written with an old one is refused.
         let attempt: Int64
-        let number: Int64
+        /// Counts the refreshes of this feature on the account.
+        public let number: Int64
         /// How often it was claimed since it was started or last came on.
         public let retries: Int64
         public let lastAttempted: Int64

@@ -60,11 +60,6 @@ struct Activity: Sendable {
         }
         return TransactionPage(transactions: transactions, cursor: cursor.bytes, hasMore: cursor.isWithin)
     }
-
-    /// Whether a cursor begins a refresh, and not a further page of one.
-    static func begins(_ cursor: [UInt8]?) -> Bool {
-        cursor.map { Cursor(bytes: $0)?.isWithin == false } ?? true
-    }
 }
 
 /// Something that happens on an account once.

@@ -216,6 +216,9 @@ public struct Access: Sendable {
     public let isPersonPresent: Bool
     /// What tests made of the account that is asked about; nil where they made nothing, and for every real bank.
     public let fabrication: Fabrication?
+    /// Which refresh of this kind of data it is for the account, from 1; one that is tried again keeps its number. Nil
+    /// where nothing is refreshed.
+    public let refreshNumber: Int64?
     /// Renews the credential, one call at a time for all that hangs on it, over all servers.
     ///
     /// It is given a question for the institution and asks it with the credential that is stored by then; what the
@@ -237,6 +240,7 @@ public struct Access: Sendable {
         credential: [UInt8],
         isPersonPresent: Bool = false,
         fabrication: Fabrication? = nil,
+        refreshNumber: Int64? = nil,
         renew: @escaping Renewal
     ) {
         self.institution = institution
@@ -245,6 +249,7 @@ public struct Access: Sendable {
         self.credential = credential
         self.isPersonPresent = isPersonPresent
         self.fabrication = fabrication
+        self.refreshNumber = refreshNumber
         self.renew = renew
     }
 }

@@ -1,8 +1,7 @@
 /// Banks that a user described in a scenario file (`docs/scenarios.md`).
 ///
 /// It promises that all that it answers follows from the file, the holder, the time and what was typed, as the test
-/// institutions do; that what is to fail at a certain refresh is counted in the credential, so that it does not matter
-/// which server asks; and that a latency waits without holding a thread. It refuses a file that is not right in every
+/// institutions do, and that a latency waits without holding a thread. It refuses a file that is not right in every
 /// detail (``ScenarioError``).
 
 /// The connector of the banks of one scenario file.
@@ -67,7 +66,6 @@ public struct Scenario: Connector {
 
     /// What a credential opens.
     private struct Opened {
-        let credential: TestCredential
         let linked: Int64
         let expiry: Int64?
         let accounts: [(described: ScenarioAccount, seen: BankAccount)]
@@ -83,7 +81,7 @@ public struct Scenario: Connector {
         let accounts = bank.accounts.map {
             ($0, $0.seen(by: access.holder, at: bank.institution, linked: linked, until: expiry))
         }
-        return Opened(credential: credential, linked: linked, expiry: expiry, accounts: accounts)
+        return Opened(linked: linked, expiry: expiry, accounts: accounts)
     }
 }
 
@@ -106,12 +104,7 @@ extension Scenario: BalanceProviding, OwnershipProviding, TransactionProviding, 
         after cursor: [UInt8]?,
         _ access: Access
     ) async throws(ConnectorError) -> TransactionPage {
-        let (opened, described, seen) = try await open(
-            account,
-            .transactions,
-            access,
-            isFirst: Activity.begins(cursor)
-        )
+        let (opened, described, seen) = try await open(account, .transactions, access)
         return try await described.activity(of: seen, linked: opened.linked).page(after: cursor, access)
     }
 
@@ -124,36 +117,16 @@ extension Scenario: BalanceProviding, OwnershipProviding, TransactionProviding, 
         _ = try await open(access)
     }
 
-    /// - Parameter isFirst: whether a refresh begins with this call.
     private func open(
         _ account: BankAccount.Reference,
         _ feature: ScenarioAccount.Feature,
-        _ access: Access,
-        isFirst: Bool = true
+        _ access: Access
     ) async throws(ConnectorError) -> (Opened, ScenarioAccount, BankAccount) {
         try access.checkFabrication()
         let opened = try await open(access)
         guard let (described, seen) = opened.accounts.first(where: { $0.seen.id == account.id })
         else { throw .accountClosed }
-        if isFirst, let failure = described.failures[feature] {
-            try await fail(failure, "\(account.id).\(feature.rawValue)", opened.credential, access)
-        }
+        if let error = described.failures[feature]?.error(at: access.refreshNumber) { throw error }
         return (opened, described, seen)
-    }
-
-    /// Throws where this refresh is one that is to fail.
-    private func fail(
-        _ failure: ScenarioAccount.Failure,
-        _ key: String,
-        _ credential: TestCredential,
-        _ access: Access
-    ) async throws(ConnectorError) {
-        guard let refreshes = failure.refreshes else { throw failure.error }
-        var counted = credential
-        let count = counted.count(key)
-        let bytes = counted.bytes
-        // Where another refresh was counted in the meantime, this one was not.
-        guard try await access.renew({ _ throws(ConnectorError) in bytes }) == bytes else { throw .superseded }
-        if refreshes.contains(count) { throw failure.error }
     }
 }

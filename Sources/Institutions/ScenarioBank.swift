@@ -82,7 +82,13 @@ struct ScenarioAccount: Sendable {
     struct Failure: Sendable {
         /// Counted from 1; nil for all of them.
         let refreshes: Set<Int64>?
-        let error: ConnectorError
+        let way: ConnectorError
+
+        /// Nil where the refresh does not fail.
+        func error(at number: Int64?) -> ConnectorError? {
+            guard let refreshes else { return way }
+            return number.map(refreshes.contains) == true ? way : nil
+        }
     }
 
     /// The account as a holder sees it who signed in at that time.

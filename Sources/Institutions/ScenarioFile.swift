@@ -380,12 +380,12 @@ private struct ScenarioAccountReader {
     // MARK: Failures
 
     private enum Kind: String, CaseIterable {
-        case unavailable, error
+        case error, unavailable
         case rateLimited = "rate_limited"
         case relinkRequired = "relink_required"
         case accountClosed = "account_closed"
 
-        var error: ConnectorError {
+        var way: ConnectorError {
             switch self {
             case .unavailable: .institutionUnavailable(until: nil)
             case .error: .invalidResponse
@@ -405,10 +405,10 @@ private struct ScenarioAccountReader {
             guard let node = keys[feature.rawValue] else { continue }
             if node.isMapping {
                 let keys = try node.mapping("a failure", ["on", "with"])
-                let kind = try keys["with"]?.word(Kind.self) ?? .unavailable
-                failures[feature] = .init(refreshes: try refreshes(keys.need("on")), error: kind.error)
+                let kind = try keys["with"]?.word(Kind.self) ?? .error
+                failures[feature] = .init(refreshes: try refreshes(keys.need("on")), way: kind.way)
             } else {
-                failures[feature] = .init(refreshes: try refreshes(node), error: Kind.unavailable.error)
+                failures[feature] = .init(refreshes: try refreshes(node), way: Kind.error.way)
             }
         }
         return failures

@@ -7,15 +7,12 @@ struct TestCredential {
     let isRelink: Bool
     /// When the person signed in, seconds since the Unix epoch; nil in the oldest ones, which do not tell.
     let linked: Int64?
-    /// How often something was asked, for what is to fail at a certain time.
-    private var counts: [String: Int64]
     private let known: String
 
     /// - Parameter kind: the connector's own word.
     init(_ attempt: Attempt, kind: String) {
         isRelink = attempt.isRelink
         linked = attempt.now
-        counts = [:]
         known = Self.known(kind, attempt.institution, attempt.holder)
     }
 
@@ -26,19 +23,8 @@ struct TestCredential {
         var rest = String(decoding: bytes.dropFirst(known.utf8.count), as: UTF8.self)[...]
         isRelink = rest.hasPrefix(Self.again)
         if isRelink { rest = rest.dropFirst(Self.again.count) }
-        counts = [:]
-        guard !rest.isEmpty else {
-            linked = nil
-            return
-        }
-        let fields = rest.split(separator: " ")
-        guard rest.hasPrefix("@"), let linked = fields.first.flatMap({ Int64($0.dropFirst()) }) else { return nil }
-        self.linked = linked
-        for field in fields.dropFirst() {
-            let parts = field.split(separator: "=")
-            guard parts.count == 2, let count = Int64(parts[1]) else { return nil }
-            counts[String(parts[0])] = count
-        }
+        linked = rest.hasPrefix("@") ? Int64(rest.dropFirst()) : nil
+        guard linked != nil || rest.isEmpty else { return nil }
     }
 
     private static let again = ":again"
@@ -48,16 +34,7 @@ struct TestCredential {
     }
 
     var bytes: [UInt8] {
-        let counts = counts.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
-        return Array("\(known)\(isRelink ? Self.again : "")\(linked.map { "@\($0)" } ?? "")\(counts)".utf8)
-    }
-
-    /// How often it was asked, this time included.
-    /// - Parameter key: without blanks and equals signs.
-    mutating func count(_ key: String) -> Int64 {
-        let count = (counts[key] ?? 0) + 1
-        counts[key] = count
-        return count
+        Array("\(known)\(isRelink ? Self.again : "")\(linked.map { "@\($0)" } ?? "")".utf8)
     }
 }
 

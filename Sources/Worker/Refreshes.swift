@@ -200,6 +200,7 @@ public struct Refreshes: Sendable {
             now: claim.now,
             credential: try ring.open(claim.credential, for: .bankCredential, owner: claim.authorization),
             fabrication: connector.isTest ? claim.made.map { fabrication($0, claim) } : nil,
+            refreshNumber: claim.number,
             renew: Renewal(claim, database: database, ring: ring, world: world).callAsFunction
         )
         let account = BankAccount.Reference(

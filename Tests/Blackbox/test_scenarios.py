@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support import BINARY, REPOSITORY, Flow, good, refused
+from support import BINARY, REPOSITORY, Flow, good, refused, wait_until
 
 EXAMPLE = REPOSITORY / "examples" / "bank.yaml"
 
@@ -105,3 +105,61 @@ def test_a_file_that_is_not_there_stops_the_start(tmp_path):
     ended = start(tmp_path, ["--sandbox", "none.yaml"])
     assert ended.returncode == 1
     assert "--sandbox (LINKSPAN_SANDBOX)" in ended.stderr and "'none.yaml'" in ended.stderr
+
+
+def refreshed(api, account, *features):
+    """The account once the refresh of these features is over."""
+    path = f"/v1/financial_connections/accounts/{account['id']}"
+    good(api.post(f"{path}/refresh", {"features[]": features}))
+
+    def over():
+        fresh = good(api.get(path))
+        members = [fresh[f"{feature.removesuffix('s')}_refresh"] for feature in features]
+        return fresh if all(member["status"] != "pending" for member in members) else None
+
+    return wait_until(over, 30, f"the refresh of {features} is over")
+
+
+BANK_WITH_DATA = """
+institutions:
+  - name: Mine
+    accounts:
+      - name: One
+        currency: eur
+        balance: {current: "1204.50", available: "1180.05"}
+        owners:
+          - {name: Ada Okafor, email: ada@example.com, address: "12 Alder Street, Madison"}
+          - Ben Okafor
+        patterns:
+          - {every: day, amount: "-3.20", description: Coffee, pending_days: 1}
+        transactions:
+          - {day: -2, amount: "-64.99", description: Hotel hold, pending_days: 1, void: true}
+        failures: {balance: 2, ownership: 1}
+"""
+
+
+def test_its_data_comes_by_refreshes(own_server, tmp_path):
+    (tmp_path / "mine.yaml").write_text(BANK_WITH_DATA)
+    server = own_server(["--sandbox", str(tmp_path / "mine.yaml")])
+    api = server.api()
+    (account,) = api.linked(institution="Mine")["accounts"]["data"]
+    account = refreshed(api, account, "balance", "ownership", "transactions")
+    assert account["balance"]["current"] == {"eur": 120450}
+    assert account["balance"]["cash"] == {"available": {"eur": 118005}}
+    assert account["ownership_refresh"]["status"] == "failed", "the first one is written to fail"
+    path = "/v1/financial_connections/transactions"
+    told = good(api.get(path, {"account": account["id"], "limit": 100}))["data"]
+    assert {(one["description"], one["amount"], one["currency"]) for one in told} == {
+        ("Coffee", -320, "eur"), ("Hotel hold", -6499, "eur"),
+    }
+    assert [one["status"] for one in told if one["description"] == "Hotel hold"] == ["void"]
+    assert {one["status"] for one in told if one["description"] == "Coffee"} == {"pending", "posted"}
+    again = account["balance_refresh"]["next_refresh_available_at"]
+    wait_until(lambda: time.time() >= again, 30, "it may be asked again")
+    account = refreshed(api, account, "balance", "ownership")
+    assert account["balance_refresh"]["status"] == "failed", "the second one is written to fail"
+    assert account["balance"]["current"] == {"eur": 120450}, "what was known stays"
+    assert account["ownership_refresh"]["status"] == "succeeded"
+    owners = good(api.get(f"/v1/financial_connections/accounts/{account['id']}/owners",
+                          {"ownership": account["ownership"]}))["data"]
+    assert {owner["name"] for owner in owners} == {"Ada Okafor", "Ben Okafor"}

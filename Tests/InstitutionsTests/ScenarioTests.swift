@@ -55,22 +55,15 @@ private final class Person: Sendable {
         return self
     }
 
-    func access(at now: Int64 = now, _ fabrication: Fabrication? = nil) -> Access {
-        let credential = credential.withLock { $0 }
-        return Access(
+    func access(at now: Int64 = now, _ fabrication: Fabrication? = nil, refresh: Int64? = nil) -> Access {
+        Access(
             institution: institution,
             holder: holder,
             now: now,
-            credential: credential,
-            fabrication: fabrication
-        ) { ask throws(ConnectorError) in
-            // Another call may have renewed it since.
-            let stored = self.credential.withLock { $0 }
-            guard stored == credential else { return stored }
-            let renewed = try await ask(stored)
-            self.credential.withLock { $0 = renewed }
-            return renewed
-        }
+            credential: credential.withLock { $0 },
+            fabrication: fabrication,
+            refreshNumber: refresh
+        ) { _ throws(ConnectorError) in throw .unsupported }
     }
 
     func accounts(at now: Int64 = now) async throws -> [BankAccount] { try await scenario.accounts(access(at: now)) }
@@ -453,23 +446,31 @@ struct ScenarioFailureTests {
         }
     }
 
-    @Test("always, or at certain refreshes, counted for each kind of data and each account")
+    /// What comes of the first four refreshes.
+    private func outcomes(_ call: (_ refresh: Int64) async throws -> some Any) async -> [ConnectorError?] {
+        var outcomes: [ConnectorError?] = []
+        for refresh in Int64(1)...4 { outcomes.append(await outcome { try await call(refresh) }) }
+        return outcomes
+    }
+
+    @Test("always, or at certain refreshes of one kind of data")
     func counted() async throws {
         let keys = "failures: {balance: 2, ownership: always, transactions: {on: [1, 3], with: rate_limited}}"
         let person = try await Person(file(keys)).signIn()
-        let down = ConnectorError.institutionUnavailable(until: nil)
-        var balances: [ConnectorError?] = []
-        var transactions: [ConnectorError?] = []
-        for _ in 0..<4 {
-            balances.append(await outcome { try await person.balance() })
-            #expect(await outcome { try await person.owners() } == down)
-            transactions.append(await outcome { try await person.transactions() })
-        }
-        #expect(balances == [nil, down, nil, nil])
-        #expect(transactions == [.rateLimited(until: nil), nil, .rateLimited(until: nil), nil])
-        try await person.signIn()
-        #expect(await outcome { try await person.balance() } == nil)
-        #expect(await outcome { try await person.balance() } == down)
+        let (scenario, account) = (person.scenario, try await person.reference())
+        let error = ConnectorError.invalidResponse
+        #expect(
+            await outcomes { try await scenario.balance(of: account, person.access(refresh: $0)) }
+                == [nil, error, nil, nil]
+        )
+        #expect(
+            await outcomes { try await scenario.owners(of: account, person.access(refresh: $0)) }
+                == [error, error, error, error]
+        )
+        #expect(
+            await outcomes { try await scenario.transactions(of: account, after: nil, person.access(refresh: $0)) }
+                == [.rateLimited(until: nil), nil, .rateLimited(until: nil), nil]
+        )
     }
 
     @Test(
@@ -485,29 +486,9 @@ struct ScenarioFailureTests {
         #expect(await outcome { try await person.balance() } == error)
     }
 
-    @Test("a refresh of several pages counts once")
-    func pages() async throws {
-        let keys = "patterns: [{every: 6 hours, amount: \"-1\", description: x}]\nfailures: {transactions: 2}"
-        let person = try await Person(file(keys)).signIn()
-        #expect(try await person.transactions().pages > 2)
-        #expect(await outcome { try await person.transactions() } == .institutionUnavailable(until: nil))
-        #expect(await outcome { try await person.transactions() } == nil)
-    }
-
-    @Test("a refresh that another overtook is begun anew")
-    func overtaken() async throws {
-        let person = try await Person(file("failures: {balance: 2, ownership: 2}")).signIn()
-        let account = try await person.reference()
-        let (first, second) = (person.access(), person.access())
-        _ = try await person.scenario.balance(of: account, first)
-        #expect(await outcome { try await person.scenario.owners(of: account, second) } == .superseded)
-        #expect(await outcome { try await person.scenario.owners(of: account, person.access()) } == nil)
-        #expect(await outcome { try await person.owners() } == .institutionUnavailable(until: nil))
-    }
-
     @Test("what tests made comes first")
     func fabrication() async throws {
-        let person = try await Person(file("failures: {balance: always}")).signIn()
+        let person = try await Person(file("failures: {balance: {on: always, with: unavailable}}")).signIn()
         let account = try await person.reference()
         let cases: [(Bool, Bool, ConnectorError)] = [(true, true, .accountClosed), (false, true, .invalidResponse)]
         for (isDeactivated, fails, error) in cases {
@@ -628,7 +609,7 @@ struct ScenarioErrorTests {
             ("failures: {owners: 1}", "5:20: 'owners' is not a key of failures; did you mean 'ownership'?"),
             (
                 "failures: {balance: {on: 1, with: luck}}",
-                "5:43: 'with' takes unavailable, error, rate_limited, "
+                "5:43: 'with' takes error, unavailable, rate_limited, "
                     + "relink_required or account_closed, not 'luck'."
             ),
         ]
