@@ -133,7 +133,10 @@ struct Serve: AsyncParsableCommand {
         let address = PublicAddress(settings.publicURL ?? "http://\(settings.urlHost):\(settings.port)")
         // Not out of a seed that others may know.
         let adminToken = World(milliseconds: Self.wallClock).secret("", length: 43)
-        let service = service(parts, address, adminToken)
+        let demo = (settings.showsDemo ? parts.keys.publishable : nil).map {
+            Service.Settings.Demo(scope: Scope(merchant: parts.keys.merchant, livemode: false), publishableKey: $0)
+        }
+        let service = service(parts, address, demo, adminToken)
         let application = Application(
             responder: Front(service, answersRequests: settings.role != .worker),
             server: Limits.server,
@@ -152,7 +155,7 @@ struct Serve: AsyncParsableCommand {
                 } catch {
                     parts.logger.warning("the command line cannot reach this server", metadata: ["error": "\(error)"])
                 }
-                Banner(address: address.value, place: parts.store.place, keys: parts.keys, showsDemo: service.hasDemo)
+                Banner(address: address.value, place: parts.store.place, keys: parts.keys, showsDemo: demo != nil)
                     .show()
             },
             logger: parts.logger
@@ -162,14 +165,15 @@ struct Serve: AsyncParsableCommand {
         try parts.database.close()
     }
 
-    private func service(_ parts: Parts, _ address: PublicAddress, _ adminToken: String) -> Web.Service {
+    private func service(
+        _ parts: Parts,
+        _ address: PublicAddress,
+        _ demo: Web.Service.Settings.Demo?,
+        _ adminToken: String
+    )
+        -> Web.Service
+    {
         let settings = parts.settings
-        let demo = (settings.showsDemo ? parts.keys.publishable : nil).map {
-            Service.Settings.Demo(
-                scope: Scope(merchant: parts.keys.merchant, livemode: false),
-                publishableKey: $0
-            )
-        }
         return Service(
             database: parts.database,
             ring: parts.ring,
