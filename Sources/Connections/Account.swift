@@ -539,8 +539,7 @@ public struct Account: Sendable {
         let hash = id.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
         let own = Int64((hash ^ (hash >> 32)) % UInt64(day))
         let now = world.now()
-        let today = now - (now - own) % day
-        try Schedule.set(.daily, of: id, at: today <= now ? today + day : today, clock: testClock, in: scope, db)
+        try Schedule.set(.daily, of: id, at: now - (now - own) % day + day, clock: testClock, in: scope, db)
     }
 
     mutating func take(_ balance: Balance) {

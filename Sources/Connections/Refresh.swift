@@ -407,11 +407,10 @@ extension Refresh.Claim {
     }
 
     /// Stays pending and is tried again.
-    /// - Parameter seconds: after how many; a test clock that is advanced by as many brings it about too.
+    /// - Parameter seconds: after how many, by the account's time: on a test clock, when that is advanced.
     public func putOff(seconds: Int64, _ db: Connection, _ world: World) throws {
-        try db.execute(
-            "UPDATE refresh SET claim_at = \(world.wall() + seconds), run_at = \(now + seconds) WHERE \(row)"
-        )
+        let claimAt: Int64? = clock == nil ? world.wall() + seconds : nil
+        try db.execute("UPDATE refresh SET claim_at = \(claimAt), run_at = \(now + seconds) WHERE \(row)")
     }
 
     /// The institution has ended the link to the account, or with it to every account of the consent.

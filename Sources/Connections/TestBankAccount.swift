@@ -18,6 +18,9 @@ public struct TestBankAccount: Sendable {
         deactivatesAt.map { $0 <= now } ?? false
     }
 
+    /// Whether a test has said when the link ends, whatever the institution would have said.
+    public var endsLink: Bool { deactivatesAt != nil }
+
     /// Whether the next refresh of a feature is to fail.
     public func fails(_ feature: Refresh.Feature) -> Bool {
         failing.contains(feature.rawValue)

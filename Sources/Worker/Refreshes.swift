@@ -140,14 +140,22 @@ public struct Refreshes: Sendable {
     // MARK: Clocks
 
     private func advance(_ drive: TestClock.Drive) async {
-        let (world, limits) = (world, limits)
+        let world = world
         var faults = 0
+        var pause = Duration.milliseconds(10)
         while !Task.isCancelled {
             do {
+                let limits = limits
                 switch try await database.write({ db in try TestClock.step(drive, limits, db, world) }) {
-                case .refresh(let claim): await perform(claim)
+                case .refresh(let claim):
+                    underWay.began(claim)
+                    await perform(claim)
+                    underWay.ended(claim)
+                    pause = .milliseconds(10)
                 case .more: break
-                case .wait: try await Task.sleep(for: .milliseconds(20))
+                case .wait:
+                    try await Task.sleep(for: pause)
+                    pause = min(pause * 2, .seconds(1))
                 case .done: return
                 }
                 faults = 0
@@ -169,17 +177,21 @@ public struct Refreshes: Sendable {
 
     // MARK: One refresh
 
-    /// Asks the institution and writes what came of it. A fault of the server leaves the refresh to the end of its
-    /// lease.
-    func perform(_ claim: Refresh.Claim) async {
+    /// Asks the institution and writes what came of it. A refresh that is broken off because the server stops is handed
+    /// to the next; a fault of the server leaves it to the end of its lease.
+    private func perform(_ claim: Refresh.Claim) async {
         do {
             do {
                 try await fetch(claim)
+            } catch where Task.isCancelled {
+                try await database.write { [world] db in
+                    if try claim.holds(db, world) { try claim.putOff(seconds: 0, db, world) }
+                }
             } catch let error as ConnectorError {
                 try await settle(claim, error)
             }
-        } catch is CancellationError {
         } catch DatabaseError.closed {
+            // The server has stopped.
         } catch {
             logger.error(
                 "a refresh failed",
@@ -307,7 +319,7 @@ public struct Refreshes: Sendable {
         _ write: @escaping @Sendable (Connection, _ next: Int64, World) throws -> Void
     ) async throws {
         var expiry: Int64??
-        if let connector = connector as? any ConsentKeeping {
+        if let connector = connector as? any ConsentKeeping, claim.made?.endsLink != true {
             // That the bank does not tell takes nothing away from what it has told.
             expiry = try? await asking { () async throws(ConnectorError) in try await connector.consentExpiry(access) }
         }
@@ -315,7 +327,9 @@ public struct Refreshes: Sendable {
         try await database.write { [world, expiry] db in
             guard try claim.holds(db, world) else { return }
             try write(db, next, world)
-            if let expiry { try claim.note(consentExpiry: expiry, db, world) }
+            guard let expiry else { return }
+            try claim.countCall(db, world)
+            try claim.note(consentExpiry: expiry, db, world)
         }
     }
 

@@ -105,7 +105,7 @@ final class Stage: Sendable {
 
     @discardableResult
     func createCustomer(_ form: String = "", in scope: Scope? = nil) async throws -> String {
-        let changes = try Customer.Changes(Self.parameters(form, Customer.names))
+        let changes = try Customer.Changes(Self.parameters(form, Customer.namesOfNew))
         let scope = scope ?? self.scope
         return try await database.write { [world] db in
             try Customer.create(changes, by: Self.cause, in: scope, db, world).id
@@ -183,6 +183,8 @@ final class Stage: Sendable {
         _ name: String,
         payments: Bool = true,
         subcategory: String = "checking",
+        numbers: [Account.Number] = [],
+        until expectedDeactivation: Int64? = nil,
         closesAfterLinking: Bool = false
     ) -> Account.Details {
         Account.Details(
@@ -192,8 +194,8 @@ final class Stage: Sendable {
             category: subcategory == "credit_card" ? "credit" : "cash",
             subcategory: subcategory,
             supportsPayments: payments,
-            numbers: nil,
-            expectedDeactivation: nil,
+            numbers: Account.Number.json(numbers),
+            expectedDeactivation: expectedDeactivation,
             closesAfterLinking: closesAfterLinking
         )
     }
