@@ -103,6 +103,9 @@ struct DataFolder {
     struct Running: Codable {
         let url: String
         let token: String
+        /// The keys of test mode, where the server knows them.
+        let secretKey: String?
+        let publishableKey: String?
     }
 
     func announce(_ running: Running) throws {

@@ -14,7 +14,10 @@ struct Linkspan: AsyncParsableCommand {
 
             Linkspan is not affiliated with Stripe.
             """,
-        subcommands: [Serve.self, Keys.self, Migrate.self, Copy.self, Version.self]
+        subcommands: [
+            Serve.self, Keys.self, Migrate.self, Copy.self, Version.self, Listen.self, Trigger.self, Link.self,
+            Events.self,
+        ]
     )
 }
 

@@ -151,7 +151,14 @@ struct Serve: AsyncParsableCommand {
                 let local = "http://\(settings.urlHost):\(port)"
                 if settings.publicURL == nil { address.value = local }
                 do {
-                    try parts.folder.announce(.init(url: local, token: adminToken))
+                    try parts.folder.announce(
+                        .init(
+                            url: local,
+                            token: adminToken,
+                            secretKey: parts.keys.secret,
+                            publishableKey: parts.keys.publishable
+                        )
+                    )
                 } catch {
                     parts.logger.warning("the command line cannot reach this server", metadata: ["error": "\(error)"])
                 }

@@ -20,6 +20,9 @@ public final class Service: Sendable {
     /// Those who listen on the command line; it runs beside the server.
     public let listening: Listening
 
+    /// Whether the merchant page at `/demo` is served.
+    public var hasDemo: Bool { settings.demo != nil }
+
     /// What an operator may set.
     public struct Settings: Sendable {
         /// Where people and clients reach this server, without a slash at the end: `https://link.example.com`.

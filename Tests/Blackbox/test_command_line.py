@@ -1,0 +1,282 @@
+"""What people type: `listen`, `trigger`, `events` and `link`, and the official command line's own protocol."""
+
+import base64
+import json
+import os
+import queue
+import re
+import socket
+import struct
+import subprocess
+import threading
+import urllib.parse
+
+import pytest
+import stripe
+
+from receiver import Receiver
+from support import BINARY, SECRET_KEY, API, Flow, good, wait_until
+
+PREFIX = "financial_connections."
+EVENTS = [PREFIX + name for name in [
+    "account.account_numbers_updated", "account.created", "account.deactivated", "account.disconnected",
+    "account.expected_deactivation_date_updated", "account.reactivated", "account.refreshed_balance",
+    "account.refreshed_ownership", "account.refreshed_transactions", "account.supported_payment_method_types_updated",
+    "account.upcoming_account_number_expiry", "account.upcoming_deactivation",
+    "authorization.expected_deactivation_date_updated", "authorization.upcoming_deactivation",
+]]
+
+
+def command(server, *arguments, status=0):
+    ran = subprocess.run(
+        [str(BINARY), *arguments, "--data", str(server.data)], capture_output=True, text=True, timeout=120,
+        env={k: v for k, v in os.environ.items() if not k.startswith("LINKSPAN_")})
+    assert ran.returncode == status, ran.stdout + ran.stderr
+    return ran.stdout if status == 0 else ran.stderr
+
+
+class Running:
+    """A command that runs until the test ends it, with its lines."""
+
+    def __init__(self, server, *arguments):
+        self.process = subprocess.Popen(
+            [str(BINARY), *arguments, "--data", str(server.data)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, bufsize=1, env={k: v for k, v in os.environ.items() if not k.startswith("LINKSPAN_")})
+        self.lines = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def wait(self, pattern, seconds=30):
+        """The first line that the pattern is found in."""
+        def found():
+            return next((m for m in (re.search(pattern, line) for line in list(self.lines)) if m), None)
+        try:
+            return wait_until(found, seconds, pattern)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n" + "\n".join(self.lines)) from None
+
+    def close(self):
+        self.process.kill()
+        self.process.wait(timeout=30)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def test_listen_and_trigger_for_all_fourteen_events_in_one_run(own_server):
+    server = own_server()
+    with Receiver() as receiver:
+        with Running(server, "listen", "--forward-to", f"127.0.0.1:{receiver.port}/webhook") as listening:
+            secret = listening.wait(r"^Ready! .*Your webhook signing secret is (whsec_\w+) ").group(1)
+            for name in EVENTS:
+                told = command(server, "trigger", name)
+                event = re.search(r"^" + re.escape(name) + r" happened: (evt_\w+)$", told, re.M).group(1)
+                listening.wait(rf"   --> {re.escape(name)} \[{event}\]$")
+                listening.wait(rf"  <--  \[200\] POST http://127.0.0.1:{receiver.port}/webhook \[{event}\]$")
+        got = {one.verified(secret).type for one in receiver.deliveries}
+        assert got >= set(EVENTS) and len({one.verified(secret).id for one in receiver.deliveries}) == len(
+            receiver.deliveries)
+    # The same secret the next time.
+    assert command(server, "listen", "--print-secret").strip() == secret
+
+
+def test_trigger_prints_json_and_names_the_events_that_there_are(server):
+    event = json.loads(command(server, "trigger", "customer.updated", "--json"))
+    assert event["type"] == "customer.updated" and event["data"]["previous_attributes"] == {"name": None}
+    told = command(server, "trigger", "customer.uptated", status=1)
+    assert "customer.updated" in told and all(name in told for name in EVENTS)
+    help_text = command(server, "trigger", "--help")
+    assert "Example:" in help_text and all(name in help_text for name in EVENTS)
+
+
+def test_listen_takes_the_types_that_are_asked_for(own_server):
+    server = own_server()
+    with Running(server, "listen", "--events", "customer.deleted", "--json") as listening:
+        listening.wait("Ready!")
+        customer = server.sdk().v1.customers.create({})
+        server.sdk().v1.customers.delete(customer.id)
+        listening.wait('"type": "customer.deleted"')
+        assert not any("customer.created" in line for line in listening.lines)
+
+
+def test_listen_carries_on_when_the_server_was_away(own_server):
+    server = own_server()
+    with Running(server, "listen") as listening:
+        listening.wait("Ready!")
+        server.sdk().v1.customers.create({})
+        listening.wait("--> customer.created")
+        server.stop()
+        listening.wait("connecting again")
+        # At another port.
+        server.start()
+        listening.wait("Connected again")
+        server.sdk().v1.customers.delete(server.sdk().v1.customers.list().data[0].id)
+        listening.wait("--> customer.deleted")
+
+
+def test_events_are_listed_and_sent_again(own_server):
+    server = own_server()
+    client = server.sdk()
+    with Receiver(lambda one: 500) as receiver:
+        made = client.v1.webhook_endpoints.create({"url": receiver.url, "enabled_events": ["customer.created"]})
+        client.v1.customers.create({})
+        event = json.loads(receiver.wait(1)[0].body)["id"]
+        listed = command(server, "events", "list", "--undelivered")
+        assert event in listed and "1 undelivered" in listed
+        receiver.answer = lambda one: 200
+        assert "sent again to 1" in command(server, "events", "resend", event, "--webhook-endpoint", made.id)
+        wait_until(lambda: client.v1.events.retrieve(event).pending_webhooks == 0, 20, "delivered")
+        assert [one["id"] for one in json.loads(command(server, "events", "--json"))["data"]] == [event]
+        assert "No such" in command(server, "events", "resend", "evt_none", status=1)
+
+
+def test_link_waits_for_the_person_and_prints_what_was_linked(own_server):
+    server = own_server()
+    with Running(server, "link", "--no-browser") as linking:
+        address = linking.wait(r"(http://\S+/flow\S+)").group(1)
+        token = urllib.parse.parse_qs(urllib.parse.urlsplit(address.replace("#", "?")).query).get("t", [None])[0]
+        flow = Flow(server.url, {}, token=token)
+        flow.consent()
+        auth = good(flow.start("Test (Non-OAuth)"))
+        accounts = good(flow.post("connections/auth_sessions/accounts", id=auth["id"]))["data"]
+        wanted = next(one for one in accounts if one["name"] == "Success")
+        good(flow.post("connections/auth_sessions/selected_accounts",
+                       {"id": auth["id"], "selected_accounts[]": wanted["id"]}))
+        line = linking.wait(r"^(fca_\w+)  Test \(Non-OAuth\)  Success ••••6789$")
+        linked = server.sdk().v1.financial_connections.accounts.retrieve(line.group(1))
+        assert linked.display_name == "Success"
+
+
+def test_without_a_server_the_command_says_what_to_do(tmp_path):
+    class Nowhere:
+        data = tmp_path / "none"
+    for arguments in (["listen"], ["trigger", EVENTS[0]], ["events"], ["link"]):
+        assert "linkspan serve" in command(Nowhere, *arguments, status=1)
+
+
+# The official command line's protocol
+
+
+class Socket:
+    """A websocket client as the official command line is one: its headers, its masked frames, its fragments."""
+
+    def __init__(self, session, identifier=None):
+        parts = urllib.parse.urlsplit(session["websocket_url"])
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=20)
+        target = f"{parts.path}?websocket_feature={session['websocket_authorized_feature']}"
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall((
+            f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nUser-Agent: Stripe/v1 stripe-cli/1.30.0\r\n"
+            f"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Protocol: stripecli-devproxy-v1\r\nAccept-Encoding: identity\r\n"
+            f"Websocket-Id: {identifier or session['websocket_id']}\r\n\r\n").encode())
+        self.file = self.socket.makefile("rb")
+        self.head = b""
+        while not self.head.endswith(b"\r\n\r\n"):
+            byte = self.file.read(1)
+            assert byte, self.head
+            self.head += byte
+
+    def send(self, opcode, payload, final=True):
+        mask = os.urandom(4)
+        first = (0x80 if final else 0) | opcode
+        if len(payload) < 126:
+            length = struct.pack("!BB", first, 0x80 | len(payload))
+        else:
+            length = struct.pack("!BBH", first, 0x80 | 126, len(payload))
+        self.socket.sendall(length + mask + bytes(b ^ mask[i % 4] for i, b in enumerate(payload)))
+
+    def receive(self):
+        first, second = self.file.read(2)
+        length = second & 0x7F
+        assert not second & 0x80, "a server's frames are not masked"
+        if length == 126:
+            length = struct.unpack("!H", self.file.read(2))[0]
+        elif length == 127:
+            length = struct.unpack("!Q", self.file.read(8))[0]
+        return first & 0x0F, self.file.read(length)
+
+    def close(self):
+        self.socket.close()
+
+
+@pytest.fixture
+def session(own_server):
+    server = own_server()
+    form = [("device_name", "test"), ("websocket_features[]", "webhooks"), ("forward_to_url", "http://localhost:1"),
+            ("forward_thin_to_url", ""), ("a_newer_parameter", "1")]
+    answer = good(server.api().post("/v1/stripecli/sessions", form))
+    answer["server"] = server
+    return answer
+
+
+def test_the_official_protocol_both_ways(session):
+    assert set(session) >= {
+        "websocket_id", "websocket_url", "websocket_authorized_feature", "secret", "reconnect_delay",
+        "default_version", "latest_version", "device_token", "display_connect_filter_warning"}
+    server = session["server"]
+    line = Socket(session)
+    assert line.head.startswith(b"HTTP/1.1 101 ")
+    assert b"sec-websocket-protocol: stripecli-devproxy-v1" in line.head.lower()
+    line.send(9, b"are you there")
+    assert line.receive() == (10, b"are you there")
+    customer = server.sdk().v1.customers.create({})
+    frames = []
+    for _ in range(2):
+        opcode, text = line.receive()
+        assert opcode == 1
+        frames.append(json.loads(text))
+    # The client takes the one of its version and leaves the other out.
+    assert [one["endpoint"]["api_version"] for one in frames] == [None, session["latest_version"]]
+    for one in frames:
+        assert set(one) == {"endpoint", "event_payload", "http_headers", "type", "webhook_conversation_id",
+                            "webhook_id"}
+        event = stripe.Webhook.construct_event(
+            one["event_payload"], one["http_headers"]["Stripe-Signature"], session["secret"])
+        assert event.type == "customer.created" and event.data.object.id == customer.id
+        ids = {"webhook_id": one["webhook_id"], "webhook_conversation_id": one["webhook_conversation_id"]}
+        line.send(1, json.dumps({"type": "event_ack", "event_id": event.id, **ids}).encode())
+    response = json.dumps({
+        "type": "webhook_response", "forward_url": "http://localhost:1", "status": 200, "http_headers": {},
+        "body": "x" * 5000, "request_headers": {}, "request_body": frames[0]["event_payload"],
+        "notification_id": event.id, **ids}).encode()
+    # A long message comes in parts.
+    for start in range(0, len(response), 4096):
+        part = response[start:start + 4096]
+        line.send(1 if start == 0 else 0, part, final=start + 4096 >= len(response))
+    line.send(9, b"still")
+    assert line.receive() == (10, b"still")
+    # `stripe events resend evt_…`
+    good(server.api().post(f"/v1/events/{event.id}/retry", {"for_stripecli": "true"}))
+    again = json.loads(line.receive()[1])
+    assert json.loads(again["event_payload"])["id"] == event.id
+    line.receive()
+    line.send(8, struct.pack("!H", 1000))
+    assert line.receive()[0] == 8
+    line.close()
+    # What happens between two connections of a session is not lost.
+    server.sdk().v1.customers.delete(customer.id)
+    line = Socket(session)
+    assert json.loads(json.loads(line.receive()[1])["event_payload"])["type"] == "customer.deleted"
+    line.close()
+
+
+def test_an_unknown_websocket_id_is_told_in_the_words_that_the_client_knows(session):
+    line = Socket(session, identifier="cliws_unknown")
+    assert not line.head.startswith(b"HTTP/1.1 101")
+    length = int(re.search(rb"(?i)content-length: (\d+)", line.head).group(1))
+    assert json.loads(line.file.read(length))["error"]["message"] == "Unknown WebSocket ID."
+    line.close()
+
+
+def test_sessions_need_a_key_and_a_feature(server):
+    raw = server.api()
+    assert API(server.url, None).post("/v1/stripecli/sessions", {}).status_code == 401
+    refused = raw.post("/v1/stripecli/sessions", {"websocket_features[]": "request_logs"})
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "websocket_features"
