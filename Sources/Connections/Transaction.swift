@@ -173,7 +173,7 @@ public struct Transaction: Sendable {
     private static let columns: SQL = """
         SELECT id, account, amount, currency, description, status, posted_at, void_at, transacted_at, updated, (
             SELECT r.id FROM transaction_refresh r WHERE r.merchant = t.merchant AND r.livemode = t.livemode
-            AND r.account = t.account AND r.number = t.refresh)
+            AND r.account = t.account AND r.number = t.refresh) AS refresh_id
         FROM bank_transaction t
         """
 

@@ -260,6 +260,13 @@ final class Works: Sendable {
         }
     }
 
+    /// When the refresh of the account is tried again.
+    func runsAt(_ id: String) async throws -> Int64? {
+        try await database.read { db in
+            try db.first("SELECT claim_at FROM refresh WHERE account = \(id)") { $0.optionalInt(0) } ?? nil
+        }
+    }
+
     /// How many transactions there are, in all and void.
     func transactions(_ id: String) async throws -> (all: Int64, void: Int64) {
         try await database.read { db in

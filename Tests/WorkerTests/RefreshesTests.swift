@@ -96,8 +96,8 @@ struct RefreshesTests {
             return Balance(asOf: access.now, current: [:], kind: .cash(available: nil))
         })
         try await works.refresh(ids[0], "balance")
-        try await works.working(bank) { bank.calls == 1 }
-        #expect(try await works.status(ids[0], "balance") == "pending")
+        try await works.working(bank) { try await works.runsAt(ids[0]) == 1_790_000_100 }
+        #expect(try await works.status(ids[0], "balance") == "pending" && bank.calls == 1)
         works.advance(seconds: 99)
         try await works.refresh(ids[1], "transactions")
         try await works.working(bank) { try await works.status(ids[1], "transactions") == "succeeded" }
