@@ -54,7 +54,10 @@ let package = Package(
         ),
         .target(
             name: "Vault",
-            dependencies: [.product(name: "Crypto", package: "swift-crypto")],
+            dependencies: [
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "CryptoExtras", package: "swift-crypto"),
+            ],
             swiftSettings: settings
         ),
         .target(
@@ -70,13 +73,25 @@ let package = Package(
         .target(name: "Connections", dependencies: ["Database", "Wire", "Vault"], swiftSettings: settings),
         .target(
             name: "Institutions",
-            dependencies: ["Wire", .product(name: "Yams", package: "Yams")],
+            dependencies: ["Outbound", "Vault", "Wire", .product(name: "Yams", package: "Yams")],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ReferenceBank",
+            dependencies: [
+                "Database", "Vault", "Wire",
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Mustache", package: "swift-mustache"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            resources: [.embedInCode("Pages")],
             swiftSettings: settings
         ),
         .target(
             name: "Web",
             dependencies: [
-                "Connections", "Institutions", "Outbound", "Wire", "Vault", "Database",
+                "Connections", "Institutions", "Outbound", "ReferenceBank", "Wire", "Vault", "Database",
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "Mustache", package: "swift-mustache"),
@@ -101,7 +116,8 @@ let package = Package(
         .executableTarget(
             name: "Server",
             dependencies: [
-                "Web", "Worker", "Connections", "Institutions", "Outbound", "Wire", "Vault", "Database",
+                "Web", "Worker", "Connections", "Institutions", "Outbound", "ReferenceBank", "Wire", "Vault",
+                "Database",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "AsyncHTTPClient", package: "async-http-client"),
                 .product(name: "Hummingbird", package: "hummingbird"),
@@ -128,7 +144,16 @@ let package = Package(
             dependencies: ["Database", .product(name: "Logging", package: "swift-log")],
             swiftSettings: settings
         ),
-        .testTarget(name: "InstitutionsTests", dependencies: ["Institutions"], swiftSettings: settings),
+        .testTarget(
+            name: "InstitutionsTests",
+            dependencies: [
+                "Connections", "Database", "Institutions", "Outbound", "ReferenceBank", "Vault", "Wire",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "OutboundTests",
             dependencies: [
@@ -141,7 +166,15 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "TidyTests", swiftSettings: settings),
-        .testTarget(name: "VaultTests", dependencies: ["Vault"], swiftSettings: settings),
+        .testTarget(
+            name: "VaultTests",
+            dependencies: [
+                "Vault",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "CryptoExtras", package: "swift-crypto"),
+            ],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "WorkerTests",
             dependencies: [

@@ -7,7 +7,39 @@
 public import Database
 
 public enum Migrations {
-    public static let all: [Migration] = [first, moving, data, webhooks]
+    public static let all: [Migration] = [first, moving, data, webhooks, institutionsPages]
+
+    /// Sign-ins on an institution's own pages, which are found by their state alone, and the books of the reference
+    /// bank, whose rows are no merchant's.
+    private static let institutionsPages = Migration([
+        "ALTER TABLE auth_session ADD COLUMN address {bytes}",
+        "ALTER TABLE auth_session ADD COLUMN state {bytes}",
+        "ALTER TABLE auth_session ADD COLUMN deadline {int}",
+        "ALTER TABLE auth_session ADD COLUMN failure TEXT",
+        "ALTER TABLE auth_session ADD COLUMN return_to TEXT",
+        "CREATE UNIQUE INDEX auth_session_by_state ON auth_session (state) WHERE state IS NOT NULL",
+        """
+        CREATE TABLE bank_consent (
+            id {key} PRIMARY KEY,
+            client {key} NOT NULL,
+            user_name {key} NOT NULL,
+            accounts TEXT NOT NULL,
+            created {int} NOT NULL,
+            expires {int},
+            status TEXT NOT NULL CHECK (status IN ('ACTIVE', 'EXPIRED', 'REVOKED')),
+            generation {int} NOT NULL
+        ) {strict}
+        """,
+        "CREATE INDEX bank_consent_by_user ON bank_consent (user_name, created, id)",
+        """
+        CREATE TABLE bank_user (
+            user_name {key} PRIMARY KEY,
+            epoch {int} NOT NULL,
+            throttled {int} NOT NULL,
+            unavailable {int} NOT NULL
+        ) {strict}
+        """,
+    ])
 
     private static let first = Migration([
         """

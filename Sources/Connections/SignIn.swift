@@ -2,7 +2,8 @@
 /// connector notes and what it is handed at the end are secret and sealed.
 ///
 /// `prompting` → `authorized` → `selected`, or `cancelled` or `failed` at any time before. A sign-in belongs to one
-/// Session and is found from no other.
+/// Session and is found from no other, but by the `state` with which a person comes back from the institution's own
+/// pages: that is good once and for ten minutes, and stored as a digest.
 
 public import Database
 public import Vault
@@ -16,21 +17,39 @@ public struct SignIn: Sendable {
     /// More than a person begins; a client that goes on is broken or hostile.
     private static let maximumPerSession = 100
 
+    /// Seconds in which a person comes back from an institution's pages.
+    private static let timeAway: Int64 = 600
+
     public let id: String
-    private let scope: Scope
-    private let session: String
+    public let scope: Scope
+    public let session: String
     public let institution: String
     public private(set) var status: Status
     /// The form that the person is asked to fill in, as JSON.
     public private(set) var prompt: String?
+    /// Why it failed or was cancelled, as the flow's clients name it; nil where the person left in the flow itself.
+    public private(set) var failure: String?
+    /// Where the person goes from the page on which the institution's pages end, other than back to the flow.
+    public let returnTo: String?
     private var sealedNote: [UInt8]?
     private var sealedCredential: [UInt8]?
+    /// Where the person is sent, for as long as they may come back.
+    private var sealedAddress: [UInt8]?
+    private var stateDigest: [UInt8]?
+    private var deadline: Int64?
 
     /// What the connector answered.
     public enum Progress: Sendable {
         case prompt(json: String, note: [UInt8])
+        /// The person is sent to an address, which is to hand back the state.
+        case redirect(address: String, state: String, note: [UInt8])
+        /// The person does something elsewhere.
+        case wait(note: [UInt8])
         case authorized(credential: [UInt8])
     }
+
+    /// Whether the person is, or was, sent to the institution's own pages.
+    public var isAway: Bool { sealedAddress != nil }
 
     // MARK: Transitions
 
@@ -38,6 +57,7 @@ public struct SignIn: Sendable {
         at institution: String,
         _ progress: Progress,
         for session: Session,
+        returningTo returnTo: String?,
         _ db: Connection,
         _ world: World,
         _ ring: KeyRing
@@ -56,32 +76,82 @@ public struct SignIn: Sendable {
             scope: session.scope,
             session: session.id,
             institution: institution,
-            status: .prompting
+            status: .prompting,
+            returnTo: returnTo
         )
-        try signIn.take(progress, ring)
+        try signIn.take(progress, world, ring)
         try db.execute(
             """
             INSERT INTO auth_session (merchant, livemode, id, session, created, institution, status, prompt, note,
-                credential)
+                credential, address, state, deadline, return_to)
             VALUES (\(signIn.scope.merchant), \(signIn.scope.livemode), \(signIn.id), \(signIn.session),
                 \(world.now()), \(institution), \(signIn.status.rawValue), \(signIn.prompt), \(signIn.sealedNote),
-                \(signIn.sealedCredential))
+                \(signIn.sealedCredential), \(signIn.sealedAddress), \(signIn.stateDigest), \(signIn.deadline),
+                \(returnTo))
             """
         )
         return signIn
     }
 
-    public mutating func advance(_ progress: Progress, _ db: Connection, _ ring: KeyRing) throws {
-        try take(progress, ring)
+    public mutating func advance(
+        _ progress: Progress,
+        _ db: Connection,
+        _ world: World,
+        _ ring: KeyRing
+    ) throws {
+        try take(progress, world, ring)
         try save(db)
     }
 
-    public mutating func end(as status: Status, _ db: Connection) throws {
+    /// - Parameter failure: why, where it was not the person who left in the flow itself.
+    public mutating func end(as status: Status, failure: String? = nil, _ db: Connection) throws {
         self.status = status
+        self.failure = failure
         prompt = nil
         sealedNote = nil
         sealedCredential = nil
+        forgetAddress()
         try save(db)
+    }
+
+    private mutating func forgetAddress() {
+        (sealedAddress, stateDigest, deadline) = (nil, nil, nil)
+    }
+
+    /// Takes a person back from the institution's pages. The state is spent by it, whatever comes of it.
+    /// - Returns: nil for a state that is not known, was spent or is too old.
+    public static func takeBack(state: String, _ db: Connection, _ world: World) throws -> SignIn? {
+        let digest = Secret.digest(state)
+        let found = try db.first("\(columns), merchant, livemode, session FROM auth_session WHERE state = \(digest)") {
+            row in
+            let scope = Scope(merchant: try row.text(11), livemode: try row.bool(12))
+            return try SignIn(row, scope, session: try row.text(13))
+        }
+        guard var signIn = found else { return nil }
+        let isInTime = signIn.status == .prompting && (signIn.deadline ?? 0) > world.now()
+        signIn.stateDigest = nil
+        try signIn.save(db)
+        return isInTime ? signIn : nil
+    }
+
+    /// Whether the person was sent away so long ago that they will not come back, with time for the last of them to be
+    /// taken in.
+    public func isOverdue(_ world: World) -> Bool {
+        guard status == .prompting, let deadline else { return false }
+        return deadline + 60 < world.now()
+    }
+
+    /// Replaces the credential of an authorized sign-in, if it is still the one that was read.
+    public mutating func renew(_ credential: [UInt8], _ db: Connection, _ ring: KeyRing) throws -> Bool {
+        let former = sealedCredential
+        sealedCredential = try ring.seal(credential, for: .bankCredential, owner: id)
+        return try db.execute(
+            """
+            UPDATE auth_session SET credential = \(sealedCredential)
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
+            AND credential = \(former)
+            """
+        ) == 1
     }
 
     /// Ends every sign-in of a Session that is done, with what is sealed in them: one that is still under way links
@@ -89,7 +159,8 @@ public struct SignIn: Sendable {
     static func endAll(of session: Session, _ db: Connection) throws {
         try db.execute(
             """
-            UPDATE auth_session SET status = 'cancelled', prompt = NULL, note = NULL, credential = NULL
+            UPDATE auth_session SET status = 'cancelled', prompt = NULL, note = NULL, credential = NULL,
+                address = NULL, state = NULL, deadline = NULL
             WHERE merchant = \(session.scope.merchant) AND livemode = \(session.scope.livemode)
             AND session = \(session.id) AND status <> 'failed'
             """
@@ -102,11 +173,23 @@ public struct SignIn: Sendable {
         try save(db)
     }
 
-    private mutating func take(_ progress: Progress, _ ring: KeyRing) throws {
+    private mutating func take(_ progress: Progress, _ world: World, _ ring: KeyRing) throws {
+        forgetAddress()
         switch progress {
         case .prompt(let json, let note):
             status = .prompting
             prompt = json
+            sealedNote = try ring.seal(note, for: .signInNote, owner: id)
+        case .redirect(let address, let state, let note):
+            status = .prompting
+            prompt = nil
+            sealedNote = try ring.seal(note, for: .signInNote, owner: id)
+            sealedAddress = try ring.seal(Array(address.utf8), for: .signInAddress, owner: id)
+            stateDigest = Secret.digest(state)
+            deadline = world.now() + Self.timeAway
+        case .wait(let note):
+            status = .prompting
+            prompt = nil
             sealedNote = try ring.seal(note, for: .signInNote, owner: id)
         case .authorized(let credential):
             status = .authorized
@@ -125,34 +208,31 @@ public struct SignIn: Sendable {
         try sealedNote.map { try ring.open($0, for: .signInNote, owner: id) }
     }
 
+    /// Where the person is sent; nil where they are not, or are back.
+    public func address(_ ring: KeyRing) throws -> String? {
+        try sealedAddress.map { String(decoding: try ring.open($0, for: .signInAddress, owner: id), as: UTF8.self) }
+    }
+
     public func credential(_ ring: KeyRing) throws -> [UInt8]? {
         try sealedCredential.map { try ring.open($0, for: .bankCredential, owner: id) }
     }
 
     // MARK: Statements
 
+    private static let columns: SQL = """
+        SELECT id, institution, status, prompt, note, credential, address, state, deadline, failure, return_to
+        """
+
     /// - Throws: `resource_missing`, also for a sign-in of another Session.
     public static func find(_ id: String, of session: Session, _ db: Connection) throws -> SignIn {
         let scope = session.scope
         let signIn = try db.first(
             """
-            SELECT id, institution, status, prompt, note, credential FROM auth_session
+            \(columns) FROM auth_session
             WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
             AND session = \(session.id)
             """
-        ) { row in
-            var signIn = SignIn(
-                id: try row.text(0),
-                scope: scope,
-                session: session.id,
-                institution: try row.text(1),
-                status: try row.choice(2, of: Status.self)
-            )
-            signIn.prompt = row.optionalText(3)
-            signIn.sealedNote = row.optionalBytes(4)
-            signIn.sealedCredential = row.optionalBytes(5)
-            return signIn
-        }
+        ) { try SignIn($0, scope, session: session.id) }
         guard let signIn else {
             throw StripeError.noSuch("auth_session", id, at: .parameter("id"), livemode: scope.livemode)
         }
@@ -171,19 +251,46 @@ public struct SignIn: Sendable {
         )
     }
 
-    private init(id: String, scope: Scope, session: String, institution: String, status: Status) {
+    private init(
+        id: String,
+        scope: Scope,
+        session: String,
+        institution: String,
+        status: Status,
+        returnTo: String?
+    ) {
         self.id = id
         self.scope = scope
         self.session = session
         self.institution = institution
         self.status = status
+        self.returnTo = returnTo
+    }
+
+    private init(_ row: Row, _ scope: Scope, session: String) throws {
+        self.init(
+            id: try row.text(0),
+            scope: scope,
+            session: session,
+            institution: try row.text(1),
+            status: try row.choice(2, of: Status.self),
+            returnTo: row.optionalText(10)
+        )
+        prompt = row.optionalText(3)
+        sealedNote = row.optionalBytes(4)
+        sealedCredential = row.optionalBytes(5)
+        sealedAddress = row.optionalBytes(6)
+        stateDigest = row.optionalBytes(7)
+        deadline = row.optionalInt(8)
+        failure = row.optionalText(9)
     }
 
     private func save(_ db: Connection) throws {
         try db.execute(
             """
             UPDATE auth_session SET status = \(status.rawValue), prompt = \(prompt), note = \(sealedNote),
-                credential = \(sealedCredential)
+                credential = \(sealedCredential), address = \(sealedAddress), state = \(stateDigest),
+                deadline = \(deadline), failure = \(failure)
             WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
             """
         )

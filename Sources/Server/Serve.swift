@@ -9,6 +9,7 @@ internal import Institutions
 internal import Logging
 internal import NIOCore
 internal import Outbound
+internal import ReferenceBank
 internal import ServiceLifecycle
 internal import Synchronization
 internal import UnixSignals
@@ -45,6 +46,14 @@ struct Serve: AsyncParsableCommand {
         let ring = try await store.explaining { try await checkedRing(settings, folder, store, database) }
         let keys = try await store.explaining { try await TestKeys(settings, folder, store, database, world) }
         try await requireRing(settings, database, keys)
+        let address = PublicAddress(settings)
+        let banks = try TestBanks(
+            database,
+            ring,
+            world,
+            front: { address.forPeople },
+            back: { address.forItself }
+        )
         defer { folder.withdraw() }
         try await run(
             Parts(
@@ -55,7 +64,9 @@ struct Serve: AsyncParsableCommand {
                 ring: ring,
                 world: world,
                 keys: keys,
-                directory: Directory((settings.scenario.map { [$0] } ?? []) + [Sandbox()]),
+                directory: Directory((settings.scenario.map { [$0] } ?? []) + [Sandbox()] + banks.connectors),
+                bank: banks.bank,
+                address: address,
                 outbound: Outbound(policy: .publicOnly),
                 logger: logger
             )
@@ -72,6 +83,8 @@ struct Serve: AsyncParsableCommand {
         let world: World
         let keys: TestKeys
         let directory: Directory
+        let bank: Bank
+        let address: PublicAddress
         let outbound: Outbound
         let logger: Logger
     }
@@ -130,13 +143,13 @@ struct Serve: AsyncParsableCommand {
 
     private func run(_ parts: Parts) async throws {
         let settings = parts.settings
-        let address = PublicAddress(settings.publicURL ?? "http://\(settings.urlHost):\(settings.port)")
+        let address = parts.address
         // Not out of a seed that others may know.
         let adminToken = World(milliseconds: Self.wallClock).secret("", length: 43)
         let demo = (settings.showsDemo ? parts.keys.publishable : nil).map {
             Service.Settings.Demo(scope: Scope(merchant: parts.keys.merchant, livemode: false), publishableKey: $0)
         }
-        let service = service(parts, address, demo, adminToken)
+        let service = service(parts, demo, adminToken)
         let application = Application(
             responder: Front(service, answersRequests: settings.role != .worker),
             server: Limits.server,
@@ -147,13 +160,11 @@ struct Serve: AsyncParsableCommand {
             ),
             services: [listening(service, settings)] + (settings.role == .api ? [] : workers(parts)),
             onServerRunning: { channel in
-                let port = channel.localAddress?.port ?? settings.port
-                let local = "http://\(settings.urlHost):\(port)"
-                if settings.publicURL == nil { address.value = local }
+                address.listens(at: channel.localAddress?.port ?? settings.port)
                 do {
                     try parts.folder.announce(
                         .init(
-                            url: local,
+                            url: address.forItself,
                             token: adminToken,
                             secretKey: parts.keys.secret,
                             publishableKey: parts.keys.publishable
@@ -162,7 +173,7 @@ struct Serve: AsyncParsableCommand {
                 } catch {
                     parts.logger.warning("the command line cannot reach this server", metadata: ["error": "\(error)"])
                 }
-                Banner(address: address.value, place: parts.store.place, keys: parts.keys, showsDemo: demo != nil)
+                Banner(address: address.forPeople, place: parts.store.place, keys: parts.keys, showsDemo: demo != nil)
                     .show()
             },
             logger: parts.logger
@@ -174,7 +185,6 @@ struct Serve: AsyncParsableCommand {
 
     private func service(
         _ parts: Parts,
-        _ address: PublicAddress,
         _ demo: Web.Service.Settings.Demo?,
         _ adminToken: String
     )
@@ -187,7 +197,7 @@ struct Serve: AsyncParsableCommand {
             world: parts.world,
             directory: parts.directory,
             settings: Service.Settings(
-                publicURL: { address.value },
+                publicURL: { parts.address.forPeople },
                 sessionLifetime: settings.sessionLifetime,
                 earlyRefresh: settings.earlyRefresh,
                 embedOrigins: settings.embedOrigins,
@@ -195,6 +205,7 @@ struct Serve: AsyncParsableCommand {
                 webhookPolicy: settings.webhooks.policy,
                 admin: .init(token: adminToken, allowsLive: settings.keyFile != nil)
             ),
+            bank: parts.bank,
             logger: parts.logger
         )
     }
@@ -273,16 +284,25 @@ struct Serve: AsyncParsableCommand {
 
 /// Where the server is reached; with port 0 it is known once the server listens.
 private final class PublicAddress: Sendable {
-    private let storage: Mutex<String>
+    private let host: String
+    private let publicURL: String?
+    private let port: Mutex<Int>
 
-    init(_ value: String) {
-        storage = Mutex(value)
+    init(_ settings: ServeSettings) {
+        host = settings.urlHost
+        publicURL = settings.publicURL
+        port = Mutex(settings.port)
     }
 
-    var value: String {
-        get { storage.withLock { $0 } }
-        set { storage.withLock { $0 = newValue } }
+    func listens(at port: Int) {
+        self.port.withLock { $0 = port }
     }
+
+    /// Where this process reaches itself.
+    var forItself: String { "http://\(host):\(port.withLock { $0 })" }
+
+    /// Where people and clients reach it.
+    var forPeople: String { publicURL ?? forItself }
 }
 
 /// Work without a request, ended when the server stops.

@@ -18,6 +18,8 @@ public struct KeyRing: Sendable {
         case flowToken = "flow-token"
         case signInNote = "sign-in-note"
         case webhookSecret = "webhook-secret"
+        case signInAddress = "sign-in-address"
+        case referenceBank = "reference-bank"
     }
 
     private struct Key: Sendable {
@@ -125,4 +127,7 @@ public enum VaultError: Error, Equatable {
     case badKeyRing
     case cannotSeal
     case cannotOpen
+    case badKey
+    case badSignature
+    case cannotSign
 }

@@ -187,6 +187,8 @@ enum API {
         Route(.post, "/v1/connections/auth_sessions/respond", .client, SignIns.respond),
         Route(.post, "/v1/connections/auth_sessions/retrieve", .client, SignIns.retrieve),
         Route(.post, "/v1/connections/auth_sessions/cancel", .client, SignIns.cancel),
+        Route(.post, "/v1/connections/auth_sessions/oauth_results", .client, SignIns.oauthResults),
+        Route(.post, "/v1/connections/auth_sessions/authorized", .client, SignIns.authorized),
         Route(.post, "/v1/connections/auth_sessions/accounts", .client, SignIns.accounts),
         Route(.post, "/v1/connections/auth_sessions/selected_accounts", .client, SignIns.selectAccounts),
         Route(.post, "/v1/connections/auth_sessions/events", .client, SignIns.events),

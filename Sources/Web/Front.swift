@@ -11,6 +11,7 @@ internal import HTTPTypes
 public import Hummingbird
 internal import Logging
 internal import NIOCore
+internal import ReferenceBank
 internal import Vault
 internal import Wire
 
@@ -24,11 +25,13 @@ public struct Front: HTTPResponder {
     private let service: Service
     private let router: RouterResponder<BasicRequestContext>
 
-    /// - Parameter answersRequests: false where it says of itself how it is, and nothing else.
+    /// - Parameter answersRequests: false where it says of itself how it is, and serves the test bank, and nothing else.
     public init(_ service: Service, answersRequests: Bool = true) {
         self.service = service
         let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)
         if answersRequests { Self.register(service, on: router) }
+        // Also where nobody else is answered: the work without a request reaches the test bank by its own address.
+        service.bank?.register(on: router)
         Operations(service).register(on: router)
         self.router = router.buildResponder()
     }

@@ -28,6 +28,9 @@ struct Pages: Sendable {
         )
         let script = "text/javascript; charset=utf-8"
         let style = "text/css; charset=utf-8"
+        let bankReturn = BankReturn(service, headers: pagePolicy)
+        router.get("flow/return") { request, _ in await bankReturn.respond(to: request) }
+        serve(Asset(PackageResources.return_js, script), at: "flow/return.js", on: router)
         serve(flow, at: "flow", on: router)
         serve(done, at: "flow/done", on: router)
         serve(Asset(PackageResources.flow_js, script), at: "flow/flow.js", on: router)

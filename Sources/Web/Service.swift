@@ -5,6 +5,7 @@ public import Database
 public import Institutions
 public import Logging
 public import Outbound
+public import ReferenceBank
 public import Vault
 internal import Wire
 
@@ -14,6 +15,8 @@ public final class Service: Sendable {
     let world: World
     let directory: Directory
     let settings: Settings
+    /// The bank that the test institutions with OAuth stand for; nil where it is not served.
+    let bank: Bank?
     let logger: Logger
     let authenticator: Authenticator
     let metrics = Metrics()
@@ -87,6 +90,7 @@ public final class Service: Sendable {
         world: World,
         directory: Directory,
         settings: Settings,
+        bank: Bank?,
         logger: Logger
     ) {
         self.database = database
@@ -94,6 +98,7 @@ public final class Service: Sendable {
         self.world = world
         self.directory = directory
         self.settings = settings
+        self.bank = bank
         self.logger = logger
         authenticator = Authenticator(database: database, world: world)
         listening = Listening(database: database, ring: ring, world: world, logger: logger)

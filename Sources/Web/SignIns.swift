@@ -16,12 +16,14 @@ enum SignIns {
         guard let (institution, connector) = service.directory.find(id, livemode: call.scope.livemode) else {
             throw StripeError.noSuch("institution", id, at: .parameter("institution"), livemode: call.scope.livemode)
         }
-        let attempt = try await service.database.read { db in
+        let returnURL = try call.lenient.string("return_url", maximum: 300)
+        let (attempt, returnTo) = try await service.database.read { db in
             let session = try call.consentedSession(db)
             if let refusal = session.refusal(ofCountries: institution.countries) {
                 throw StripeError(param: "institution", message: "\(institution.name) can't be linked: \(refusal)")
             }
-            return try Attempt(institution, session, db, service)
+            let returnTo = ReturnAddress(returnURL, call.flow?.end ?? .page, session)?.text
+            return (try Attempt(institution, session, db, service), returnTo)
         }
         let step = try await reaching(institution) { () async throws(ConnectorError) in
             try await connector.begin(attempt)
@@ -30,13 +32,14 @@ enum SignIns {
             let session = try call.consentedSession(db)
             let signIn = try SignIn.begin(
                 at: institution.id,
-                try step.progress(),
+                step.progress(attempt),
                 for: session,
+                returningTo: returnTo,
                 db,
                 service.world,
                 service.ring
             )
-            signIn.write(to: &json, institution)
+            try signIn.write(to: &json, institution, service)
         }
     }
 
@@ -47,13 +50,15 @@ enum SignIns {
         let (signIn, institution, connector, attempt) = try await standing(call)
         // The answer to an earlier try may have been lost on its way.
         if signIn.status == .authorized || signIn.status == .selected {
-            return Call.answer { signIn.write(to: &$0, institution) }
+            return try Call.answer { try signIn.write(to: &$0, institution, service) }
         }
-        guard signIn.status == .prompting, let note = try signIn.note(service.ring) else { throw ended }
+        // Who is at the bank's own pages comes back by them.
+        guard signIn.status == .prompting, !signIn.isAway, let note = try signIn.note(service.ring) else { throw ended }
+        let response: Response = answers.isEmpty && signIn.prompt == nil ? .poll : .answers(answers)
         let step: Step
         do {
-            step = try await reaching(institution) { [answers] () async throws(ConnectorError) in
-                try await connector.resume(attempt, from: note, .answers(answers))
+            step = try await reaching(institution) { () async throws(ConnectorError) in
+                try await connector.resume(attempt, from: note, response)
             }
         } catch {
             _ = try await service.database.write { db in
@@ -64,8 +69,10 @@ enum SignIns {
         }
         return try await call.write { db, json in
             var current = try SignIn.find(signIn.id, of: call.consentedSession(db), db)
-            if current.isAtSameStep(as: signIn) { try current.advance(try step.progress(), db, service.ring) }
-            current.write(to: &json, institution)
+            if current.isAtSameStep(as: signIn) {
+                try current.advance(step.progress(attempt), db, service.world, service.ring)
+            }
+            try current.write(to: &json, institution, service)
         }
     }
 
@@ -73,7 +80,39 @@ enum SignIns {
 
     static func retrieve(_ call: Call) async throws -> Answer {
         let (signIn, institution, _, _) = try await standing(call)
-        return Call.answer { signIn.write(to: &$0, institution) }
+        return try Call.answer { try signIn.write(to: &$0, institution, call.service) }
+    }
+
+    /// What came of a sign-in at the institution's own pages: 202 with an error for as long as nothing has.
+    static func oauthResults(_ call: Call) async throws -> Answer {
+        let (signIn, _, _, _) = try await standing(call)
+        switch signIn.status {
+        case .prompting where !signIn.isOverdue(call.service.world):
+            throw StripeError(status: 202, message: "The account holder has not come back from the institution yet.")
+        case .authorized, .selected:
+            return Call.answer { json in
+                json.object { json in
+                    json.field("state", signIn.id)
+                    json.field("status", "success")
+                }
+            }
+        case .cancelled, .failed, .prompting:
+            throw StripeError(message: "The sign-in at the institution did not succeed.").with([
+                ("reason", .text(signIn.failure ?? "authorization_failed"))
+            ])
+        }
+    }
+
+    /// The sign-in, once the person is back and was let in.
+    static func authorized(_ call: Call) async throws -> Answer {
+        let (signIn, institution, _, _) = try await standing(call)
+        guard signIn.status == .authorized || signIn.status == .selected else {
+            throw StripeError(param: "id", message: "The account holder has not signed in at \(institution.name).")
+                .with([
+                    ("reason", .text(signIn.failure ?? "authorization_failed"))
+                ])
+        }
+        return try Call.answer { try signIn.write(to: &$0, institution, call.service) }
     }
 
     static func cancel(_ call: Call) async throws -> Answer {
@@ -87,7 +126,7 @@ enum SignIns {
             else {
                 throw StripeError.internalFault
             }
-            signIn.write(to: &json, institution)
+            try signIn.write(to: &json, institution, call.service)
         }
     }
 
@@ -192,7 +231,7 @@ enum SignIns {
             throw StripeError(param: "id", message: "The account holder has not signed in at \(institution.name).")
         }
         let accounts = try await reaching(institution) { () async throws(ConnectorError) in
-            try await connector.accounts(Access(attempt, credential))
+            try await connector.accounts(Access(attempt, credential, renewing: signIn, call.service))
         }
         return try await call.service.database.read { db in
             let session = try call.consentedSession(db)
@@ -264,32 +303,90 @@ enum SignIns {
     }
 }
 
-/// Asks an institution, and says its refusal in the words of the API.
+/// Asks an institution, within a time that a person waits, and says its refusal in the words of the API.
 func reaching<T: Sendable>(
     _ institution: Institution,
-    _ ask: () async throws(ConnectorError) -> T
+    _ ask: @escaping @Sendable () async throws(ConnectorError) -> T
 ) async throws(StripeError) -> T {
-    do {
-        return try await ask()
-    } catch {
-        throw refusal(error, of: institution)
+    let asking = Task { () async -> Result<T, ConnectorError> in
+        do throws(ConnectorError) { return .success(try await ask()) } catch { return .failure(error) }
+    }
+    let timer = Task {
+        // Clients of the flow give up after 20 seconds.
+        try await Task.sleep(for: .seconds(17))
+        asking.cancel()
+    }
+    let result = await withTaskCancellationHandler {
+        await asking.value
+    } onCancel: {
+        asking.cancel()
+    }
+    timer.cancel()
+    switch result {
+    case .success(let answer): return answer
+    case .failure(let error):
+        if asking.isCancelled {
+            throw StripeError(message: "\(institution.name) took too long to answer.").with([
+                ("reason", .text("institution_timeout"))
+            ])
+        }
+        throw error.refusal(of: institution)
     }
 }
 
-private func refusal(_ error: ConnectorError, of institution: Institution) -> StripeError {
-    switch error {
-    case .institutionUnavailable(let until):
-        var extra: [(name: String, value: StripeError.Extra)] = [("institution_unavailable", .bool(true))]
-        if let until { extra.insert(("expected_to_be_available_at", .int(until)), at: 0) }
-        return StripeError(message: "\(institution.name) is currently unavailable.").with(extra)
-    case .rateLimited:
-        return StripeError(message: "\(institution.name) was asked too often. Try again later.")
-    case .authorizationFailed, .cancelled, .relinkRequired:
-        return StripeError(message: "\(institution.name) refused the sign-in.").with([
-            ("reason", .text("authorization_failed"))
-        ])
-    case .accountClosed, .invalidResponse, .superseded, .unsupported:
-        return StripeError(message: "\(institution.name) gave an answer that could not be understood.")
+extension ConnectorError {
+    fileprivate func refusal(of institution: Institution) -> StripeError {
+        switch self {
+        case .institutionUnavailable(let until):
+            var extra: [(name: String, value: StripeError.Extra)] = [("institution_unavailable", .bool(true))]
+            if let until { extra.insert(("expected_to_be_available_at", .int(until)), at: 0) }
+            return StripeError(message: "\(institution.name) is currently unavailable.").with(extra)
+        case .rateLimited:
+            return StripeError(message: "\(institution.name) was asked too often. Try again later.")
+        case .authorizationFailed, .cancelled, .relinkRequired:
+            return StripeError(message: "\(institution.name) refused the sign-in.").with([
+                ("reason", .text("authorization_failed"))
+            ])
+        case .accountClosed, .invalidResponse, .superseded, .unsupported:
+            return StripeError(message: "\(institution.name) gave an answer that could not be understood.")
+        }
+    }
+
+    /// What clients of the flow call it.
+    var failure: String {
+        switch self {
+        case .institutionUnavailable: "institution_unavailable_unplanned"
+        case .cancelled: "cancelled"
+        case .authorizationFailed, .relinkRequired: "authorization_failed"
+        case .rateLimited, .accountClosed, .invalidResponse, .superseded, .unsupported: "unexpected_error"
+        }
+    }
+}
+
+/// Where the last page of a sign-in at an institution leads, other than back to the flow: into the app that opened it.
+struct ReturnAddress {
+    let text: String
+
+    /// - Parameter name: what a mobile SDK calls the place that it waits at, behind `stripe://`.
+    init?(_ name: String?, _ end: FlowToken.End, _ session: Session) {
+        if let name, !name.isEmpty, name.utf8.allSatisfy(Self.isPlain) {
+            text = "stripe://\(name)"
+            return
+        }
+        switch end {
+        case .app(let id):
+            text = id.isEmpty ? "stripe://financial-connections-lite/auth_redirect" : "stripe://auth-redirect/\(id)"
+        case .page:
+            guard let address = session.configuration.returnURL else { return nil }
+            text = address
+        }
+    }
+
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        switch byte {
+        case 48...57, 65...90, 97...122: true
+        default: "-._/".utf8.contains(byte)
+        }
     }
 }
 
@@ -311,7 +408,10 @@ extension Attempt {
             holder: session.holder.nameAtInstitutions(in: session.scope),
             now: now,
             isRelink: isRelink,
-            callback: .init(url: "\(service.settings.publicURL())/flow/return", state: "")
+            callback: .init(
+                url: "\(service.settings.publicURL())/flow/return",
+                state: service.world.secret("", length: 43)
+            )
         )
     }
 }
@@ -324,7 +424,26 @@ extension Session {
 }
 
 extension Access {
-    /// The access of a sign-in whose credential is not stored yet, and so cannot be replaced.
+    /// The access of a sign-in, whose credential is renewed where it is kept until accounts are linked.
+    init(_ attempt: Attempt, _ credential: [UInt8], renewing signIn: SignIn, _ service: Service) {
+        self.init(
+            institution: attempt.institution,
+            holder: attempt.holder,
+            now: attempt.now,
+            credential: credential,
+            isPersonPresent: true
+        ) { ask throws(ConnectorError) in
+            let new = try await ask(credential)
+            let isKept = try? await service.database.write { db in
+                var signIn = signIn
+                return try signIn.renew(new, db, service.ring)
+            }
+            guard isKept == true else { throw .superseded }
+            return new
+        }
+    }
+
+    /// The access of a sign-in that is kept nowhere: it is as good as its credential.
     init(_ attempt: Attempt, _ credential: [UInt8]) {
         self.init(
             institution: attempt.institution,
@@ -337,12 +456,12 @@ extension Access {
 }
 
 extension Step {
-    /// - Throws: where the sign-in leaves for the institution's own pages, which the flow does not do yet.
-    func progress() throws(StripeError) -> SignIn.Progress {
+    func progress(_ attempt: Attempt) -> SignIn.Progress {
         switch self {
-        case .prompt(let prompt, let resume): return .prompt(json: prompt.json, note: resume)
-        case .authorized(let credential): return .authorized(credential: credential)
-        case .redirect, .wait: throw .internalFault
+        case .prompt(let prompt, let resume): .prompt(json: prompt.json, note: resume)
+        case .redirect(let url, let resume): .redirect(address: url, state: attempt.callback.state, note: resume)
+        case .wait(_, let resume): .wait(note: resume)
+        case .authorized(let credential): .authorized(credential: credential)
         }
     }
 }
@@ -380,25 +499,28 @@ extension Prompt {
 }
 
 extension SignIn {
-    fileprivate func write(to json: inout JSONWriter, _ institution: Institution) {
+    func write(to json: inout JSONWriter, _ institution: Institution, _ service: Service) throws {
+        let isOverdue = isOverdue(service.world)
         let nextPane =
             switch status {
-            case .prompting: "partner_auth"
+            case .prompting: isOverdue ? "institution_picker" : "partner_auth"
             case .authorized: "account_picker"
             case .selected: "success"
             case .cancelled, .failed: "institution_picker"
             }
+        let address = isOverdue ? nil : try address(service.ring)
         json.object { json in
             json.field("id", id)
             json.field("object", "auth_session")
+            json.field("failure", isOverdue ? "institution_timeout" : failure)
             json.field("flow", "testmode")
             json.key("institution")
             institution.write(to: &json)
-            json.field("is_oauth", false)
+            json.field("is_oauth", address != nil)
             json.field("next_pane", nextPane)
             if let prompt { json.field("prompt", rendered: Array(prompt.utf8)) } else { json.nullField("prompt") }
             json.field("skip_account_selection", false)
-            json.nullField("url")
+            json.field("url", address)
         }
     }
 }

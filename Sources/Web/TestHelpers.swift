@@ -3,6 +3,7 @@
 internal import Connections
 internal import Database
 internal import Institutions
+internal import ReferenceBank
 internal import Vault
 internal import Wire
 
@@ -70,7 +71,7 @@ enum TestHelpers {
         }
         let (credential, accounts) = try await reaching(institution) {
             () async throws(ConnectorError) -> ([UInt8], [BankAccount]) in
-            let credential = try await signIn(attempt, connector)
+            let credential = try await signIn(attempt, connector, service)
             return (credential, try await connector.accounts(Access(attempt, credential)))
         }
         let details = try choose(chosen, of: accounts.map(\.details), in: session)
@@ -79,7 +80,8 @@ enum TestHelpers {
 
     private static func signIn(
         _ attempt: Attempt,
-        _ connector: any Connector
+        _ connector: any Connector,
+        _ service: Service
     ) async throws(ConnectorError) -> [UInt8] {
         var step = try await connector.begin(attempt)
         for _ in 0..<maximumSteps {
@@ -90,11 +92,31 @@ enum TestHelpers {
                 var answers: [String: String] = [:]
                 for field in prompt.fields { answers[field.name] = field.options.first?.value ?? "test" }
                 step = try await connector.resume(attempt, from: resume, .answers(answers))
-            case .redirect, .wait:
+            case .redirect(let address, let resume):
+                let answer = try await returned(from: address, attempt, service)
+                step = try await connector.resume(attempt, from: resume, .returned(answer))
+            case .wait:
                 throw .unsupported
             }
         }
         throw .invalidResponse
+    }
+
+    /// What a person who shares all would bring back from the test bank's page.
+    /// - Throws: `unsupported` for a page that is not the test bank's.
+    private static func returned(
+        from address: String,
+        _ attempt: Attempt,
+        _ service: Service
+    ) async throws(ConnectorError) -> [String: String] {
+        guard let back = try? await service.bank?.approve(address),
+            let query = back.split(separator: "?", maxSplits: 1).last,
+            let form = try? Form.decode(Array(query.utf8))
+        else { throw .unsupported }
+        var answer: [String: String] = [:]
+        for key in form.keys { if case .value(let value)? = form[key] { answer[key] = value } }
+        guard answer.removeValue(forKey: "state") == attempt.callback.state else { throw .authorizationFailed }
+        return answer
     }
 
     private static func choose(

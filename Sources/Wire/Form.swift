@@ -145,6 +145,24 @@ public enum Form {
         return segments
     }
 
+    /// Fields as the query of an address or the body of a form carries them.
+    public static func encode(_ fields: [(name: String, value: String)]) -> String {
+        fields.map { "\(escape($0.name))=\(escape($0.value))" }.joined(separator: "&")
+    }
+
+    /// Percent-encodes all but what RFC 3986 leaves unreserved.
+    public static func escape(_ text: String) -> String {
+        var escaped: [UInt8] = []
+        let digits = Array("0123456789ABCDEF".utf8)
+        for byte in text.utf8 {
+            switch byte {
+            case 48...57, 65...90, 97...122, 45, 46, 95, 126: escaped.append(byte)
+            default: escaped += [37, digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+            }
+        }
+        return String(decoding: escaped, as: UTF8.self)
+    }
+
     /// A segment of an address without its percent-encoding; nil where that is not UTF-8.
     public static func percentDecoded(_ segment: String) -> String? {
         try? unescape(Array(segment.utf8)[...])

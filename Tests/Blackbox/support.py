@@ -36,6 +36,7 @@ ALL_PERMISSIONS = ["balances", "ownership", "payment_method", "transactions"]
 
 TEST = "Test (Non-OAuth)"
 BANK = "Bank (Non-OAuth)"
+TEST_OAUTH, BANK_OAUTH = "Test (OAuth)", "Bank (OAuth)"
 OWNERSHIP = "Ownership Accounts"
 INVALID_PAYMENT = "Invalid Payment Accounts"
 DOWN_SCHEDULED, DOWN_UNSCHEDULED, DOWN_ERROR = "Down (Scheduled)", "Down (Unscheduled)", "Down (Error)"
@@ -44,8 +45,8 @@ INACTIVE = "Inactive Accounts"
 REAUTHENTICATE_SOON = "Immediately Requires Reauthentication"
 REAUTHENTICATE_LATER = "Eventually Requires Reauthentication"
 FEATURED_AND_FOUND = [
-    TEST, BANK, OWNERSHIP, INVALID_PAYMENT, DOWN_SCHEDULED, DOWN_UNSCHEDULED, DOWN_ERROR, TOKENIZED, INACTIVE,
-    REAUTHENTICATE_SOON, REAUTHENTICATE_LATER,
+    TEST, BANK, TEST_OAUTH, BANK_OAUTH, OWNERSHIP, INVALID_PAYMENT, DOWN_SCHEDULED, DOWN_UNSCHEDULED, DOWN_ERROR,
+    TOKENIZED, INACTIVE, REAUTHENTICATE_SOON, REAUTHENTICATE_LATER,
 ]
 
 ANYTHING = object()

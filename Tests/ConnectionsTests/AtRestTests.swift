@@ -24,18 +24,27 @@ struct AtRestTests {
                 at: "fcinst_1",
                 .prompt(json: "{}", note: note),
                 for: session,
+                returningTo: nil,
                 db,
                 world,
                 ring
             )
-            try signIn.advance(.authorized(credential: Array("sign-in credential canary".utf8)), db, ring)
-            _ = try SignIn.begin(at: "fcinst_1", .prompt(json: "{}", note: note), for: session, db, world, ring)
+            try signIn.advance(.authorized(credential: Array("sign-in credential canary".utf8)), db, world, ring)
+            _ = try SignIn.begin(
+                at: "fcinst_1",
+                .redirect(address: "https://bank.example/address-canary", state: "state-canary", note: note),
+                for: session,
+                returningTo: nil,
+                db,
+                world,
+                ring
+            )
             _ = try BankAccountToken.attach(typed, to: session, db, world, ring)
         }
         try await stage.finish(session)
         let hidden = [
             secret, String(secret.suffix(24)), "linked credential canary", "note canary", "sign-in credential canary",
-            "900123456789",
+            "900123456789", "address-canary", "state-canary",
         ]
         for isClosed in [false, true] {
             // First with the write-ahead log, then with all of it folded into one file.

@@ -189,7 +189,15 @@ struct SignInTests {
         let (other, _) = try await stage.createSession(customer)
         let (world, ring) = (stage.world, stage.ring)
         let id = try await stage.database.write { db in
-            try SignIn.begin(at: "fcinst_1", .prompt(json: "{}", note: [1, 2]), for: session, db, world, ring).id
+            try SignIn.begin(
+                at: "fcinst_1",
+                .prompt(json: "{}", note: [1, 2]),
+                for: session,
+                returningTo: nil,
+                db,
+                world,
+                ring
+            ).id
         }
         let begun = try await stage.database.read { try SignIn.find(id, of: session, $0) }
         #expect(begun.status == .prompting && begun.prompt == "{}" && begun.institution == "fcinst_1")
@@ -200,7 +208,7 @@ struct SignInTests {
         #expect(error?.code == "resource_missing")
         try await stage.database.write { db in
             var signIn = try SignIn.find(id, of: session, db)
-            try signIn.advance(.authorized(credential: [3]), db, ring)
+            try signIn.advance(.authorized(credential: [3]), db, world, ring)
         }
         let authorized = try await stage.database.read { try SignIn.find(id, of: session, $0) }
         #expect(authorized.status == .authorized && authorized.prompt == nil)
@@ -214,13 +222,98 @@ struct SignInTests {
         #expect(try ended.credential(ring) == nil && ended.note(ring) == nil)
     }
 
+    private func away(_ stage: Stage, state: String) async throws -> (id: String, session: Session) {
+        let (session, _) = try await stage.createSession(stage.createCustomer())
+        let (world, ring) = (stage.world, stage.ring)
+        let id = try await stage.database.write { db in
+            try SignIn.begin(
+                at: "fcinst_1",
+                .redirect(address: "https://bank.example/?state=\(state)", state: state, note: [7]),
+                for: session,
+                returningTo: "com.example.app://linked",
+                db,
+                world,
+                ring
+            ).id
+        }
+        return (id, session)
+    }
+
+    private func back(_ stage: Stage, _ state: String) async throws -> SignIn? {
+        let world = stage.world
+        return try await stage.database.write { db in try SignIn.takeBack(state: state, db, world) }
+    }
+
+    @Test("takes a person back once, by the state alone", arguments: Store.allCases)
+    func takeBack(store: Store) async throws {
+        let stage = try await Stage(store)
+        let (id, session) = try await away(stage, state: "canary-state-1")
+        let begun = try await stage.database.read { try SignIn.find(id, of: session, $0) }
+        #expect(begun.isAway && begun.prompt == nil && begun.returnTo == "com.example.app://linked")
+        #expect(try begun.address(stage.ring) == "https://bank.example/?state=canary-state-1")
+        #expect(try await back(stage, "canary-state-2") == nil)
+        let taken = try #require(try await back(stage, "canary-state-1"))
+        #expect(taken.id == id && taken.session == session.id && taken.scope == session.scope)
+        #expect(try taken.note(stage.ring) == [7])
+        #expect(try await back(stage, "canary-state-1") == nil, "a state is good once")
+        let columns = try await stage.database.read { db in
+            try db.all("SELECT address, state FROM auth_session WHERE id = \(id)") { row in
+                [row.optionalBytes(0), row.optionalBytes(1)].compactMap { $0 }
+            }
+        }
+        for bytes in columns.joined() { #expect(!String(decoding: bytes, as: UTF8.self).contains("canary")) }
+    }
+
+    @Test("takes nobody back after ten minutes, or when the session or the sign-in is over")
+    func tooLate() async throws {
+        let stage = try await Stage(.memory)
+        _ = try await away(stage, state: "late")
+        stage.advance(seconds: 599)
+        let (id, session) = try await away(stage, state: "left")
+        stage.advance(seconds: 1)
+        #expect(try await back(stage, "late") == nil)
+        try await stage.database.write { db in
+            var signIn = try SignIn.find(id, of: session, db)
+            try signIn.end(as: .cancelled, db)
+        }
+        #expect(try await back(stage, "left") == nil)
+        let (other, open) = try await away(stage, state: "waits")
+        let world = stage.world
+        #expect(try await stage.database.read { try SignIn.find(other, of: open, $0).isOverdue(world) } == false)
+        stage.advance(seconds: 661)
+        #expect(try await stage.database.read { try SignIn.find(other, of: open, $0).isOverdue(world) })
+    }
+
+    @Test("is renewed by one of two")
+    func renewal() async throws {
+        let stage = try await Stage(.memory)
+        let (id, session) = try await away(stage, state: "renews")
+        let (world, ring) = (stage.world, stage.ring)
+        let renewals = try await stage.database.write { db in
+            var signIn = try SignIn.find(id, of: session, db)
+            try signIn.advance(.authorized(credential: [1]), db, world, ring)
+            var (one, two) = (try SignIn.find(id, of: session, db), try SignIn.find(id, of: session, db))
+            return [try one.renew([2], db, ring), try two.renew([3], db, ring)]
+        }
+        #expect(renewals == [true, false])
+        #expect(try await stage.database.read { try SignIn.find(id, of: session, $0) }.credential(ring) == [2])
+    }
+
     @Test("is forgotten when its session can no longer be open", arguments: Store.allCases)
     func prune(store: Store) async throws {
         let stage = try await Stage(store)
         let (session, _) = try await stage.createSession(stage.createCustomer())
         let (world, ring) = (stage.world, stage.ring)
         try await stage.database.write { db in
-            _ = try SignIn.begin(at: "fcinst_1", .authorized(credential: [1]), for: session, db, world, ring)
+            _ = try SignIn.begin(
+                at: "fcinst_1",
+                .authorized(credential: [1]),
+                for: session,
+                returningTo: nil,
+                db,
+                world,
+                ring
+            )
         }
         stage.advance(seconds: Stage.lifetime)
         #expect(try await stage.database.write { try SignIn.prune(lifetime: Stage.lifetime, in: $0, world) } == 0)

@@ -16,17 +16,19 @@ enum Rules {
     static let imports: [String: Set<String>] = [
         "Database": ["CPostgres", "CSQLite", "Logging"],
         "Wire": ["HTTPTypes", "NIOCore"],
-        "Vault": ["Crypto"],
+        "Vault": ["Crypto", "CryptoExtras"],
         "Outbound": ["NIOCore", "NIOHTTP1", "NIOPosix", "NIOSSL"],
         "Connections": ["Database", "Vault", "Wire"],
-        "Institutions": ["Outbound", "Wire", "Yams"],
+        "Institutions": ["Outbound", "Vault", "Wire", "Yams"],
+        "ReferenceBank": ["Database", "HTTPTypes", "Hummingbird", "Mustache", "NIOCore", "Vault", "Wire"],
         // Both open transactions, so they know the database; requests are of types from beneath Hummingbird.
         "Worker": ["Connections", "Database", "Institutions", "Logging", "Outbound", "Vault"],
         "Web": [
             "Connections", "Database", "HTTPTypes", "Hummingbird", "HummingbirdCore", "Institutions", "Logging",
             "Mustache",
             // Of `Outbound` the policy alone: what may not be reached is refused when it is named.
-            "NIOCore", "NIOHTTP1", "NIOHTTPTypes", "NIOPosix", "NIOWebSocket", "Outbound", "Vault", "Wire",
+            "NIOCore", "NIOHTTP1", "NIOHTTPTypes", "NIOPosix", "NIOWebSocket", "Outbound", "ReferenceBank", "Vault",
+            "Wire",
         ],
     ]
 

@@ -12,6 +12,8 @@ const NOT_READY_LIMIT_MS = 180_000;
 const SEARCH_DELAY_MS = 250;
 const BANK_WINDOW_POLL_MS = 1_500;
 const TOKEN_SLOT = 'linkspan-flow-token';
+const SIGN_IN_SLOT = 'linkspan-sign-in'; // the AuthSession at a bank's page, which a reload takes up again
+const SAME_TAB_SLOT = 'linkspan-flow-left'; // tells the bank's last page that the flow was left in this tab
 const TEST_BANK = { routing: '110000000', account: '000123456789' };
 
 const root = document.getElementById('flow');
@@ -329,7 +331,7 @@ function end(message, address) {
   flow.ended = true;
   root.setAttribute('aria-busy', 'true');
   if (flow.embedded) return setTimeout(tell, 0, message); // the library removes this frame: let the click end first
-  withStorage((storage) => storage.removeItem(TOKEN_SLOT));
+  withStorage((storage) => [TOKEN_SLOT, SIGN_IN_SLOT].forEach((slot) => storage.removeItem(slot)));
   const unsafe = !address || /^\s*(javascript|data|file|blob):/i.test(address);
   return window.location.assign(unsafe ? '/flow/done' : address);
 }
@@ -484,7 +486,25 @@ async function synchronize() {
   Object.assign(flow, { manifest: answer.manifest, text: answer.text, visual: answer.visual });
   flow.consented = Boolean(answer.manifest.consent_acquired_at) || answer.manifest.next_pane !== 'consent';
   document.getElementById('test-badge').hidden = answer.manifest.livemode;
-  return go(answer.manifest.next_pane);
+  const session = await leftSignIn();
+  if (!session) return go(answer.manifest.next_pane);
+  if (!session.url) return followSession(session);
+  flow.session = session;
+  return waitForBank(session);
+}
+
+/** The sign-in at a bank's page that this tab was left with; null where there is none that goes on. */
+async function leftSignIn() {
+  const id = flow.embedded ? null : withStorage((storage) => storage.getItem(SIGN_IN_SLOT));
+  if (!id || !flow.consented) return null;
+  try {
+    const session = await post('connections/auth_sessions/retrieve', { id });
+    flow.institution = session.institution;
+    return session.next_pane === 'success' ? null : session;
+  } catch (problem) {
+    if (problem.unreachable) throw problem;
+    return null;
+  }
 }
 
 /** Follows the server's word on what comes next. */
@@ -589,7 +609,7 @@ function openNotice(text, entries) {
 // ------------------------------------------------------------------------------------------------- Institutions
 
 function showPicker() {
-  flow.session = null;
+  forgetSignIn();
   flow.institution = null;
   const results = el('div', { class: 'results', 'aria-busy': 'true' });
   const search = flow.manifest.institution_search_disabled ? null : searchField(results);
@@ -706,10 +726,19 @@ async function chooseInstitution(institution) {
 /** Goes where an AuthSession says: to a form, to the bank's own page, to the accounts or back to the banks. */
 function followSession(session) {
   flow.session = session;
-  if (session.next_pane === 'institution_picker') return showPicker();
+  if (session.next_pane === 'institution_picker') return session.failure ? refusedAtBank(session) : showPicker();
   if (session.next_pane !== 'partner_auth') return authorized();
   if (session.prompt) return showPrompt(session.prompt);
   return session.url ? showBankWindow(session) : waitForBank(session);
+}
+
+function rememberSignIn(session) {
+  if (!flow.embedded) withStorage((storage) => storage.setItem(SIGN_IN_SLOT, session.id));
+}
+
+function forgetSignIn() {
+  flow.session = null;
+  withStorage((storage) => storage.removeItem(SIGN_IN_SLOT));
 }
 
 function authorized() {
@@ -829,26 +858,60 @@ async function respond(form) {
 
 // ------------------------------------------------------------------------------------ Sign-in at the bank's page
 
-/** The bank's page opens beside ours, from a plain link that no browser blocks; ours asks the server how it went. */
+/** The bank's page opens in a window of its own, by the click itself; ours asks the server how it went. */
 function showBankWindow(session) {
   const bank = flow.institution.name;
-  const open = el('a', { class: 'button button-primary', href: session.url, target: '_blank', rel: 'noopener',
-    'data-testid': 'bank-continue' }, el('span', {}, `Continue to ${bank}`), icon('outside'));
-  open.addEventListener('click', () => setTimeout(() => waitForBank(session), 0), { once: true });
+  const open = button(`Continue to ${bank}`, 'bank-continue', () => leaveForBank(session));
+  open.append(icon('outside'));
   show('partner_auth', {
     title: `Sign in at ${bank}`,
     mark: bankTile(),
     lead: [`${bank} opens in a new window. Choose there which accounts ${business()} may see, then come back here.`,
       `Linkspan never sees your password.`],
-    buttons: [open],
+    buttons: [open, button('Choose another bank', 'select-another', (control) => act(leaveBank, control), 'quiet')],
     back: () => act(leaveBank, backButton),
   });
 }
 
-function waitForBank(session) {
+/** Opens a window without asking anything first: browsers allow it in the click alone. Null where they do not. */
+function openWindow() {
+  const opened = window.open('about:blank', '_blank', 'popup=yes,width=520,height=760');
+  if (!opened || opened.closed) return null;
+  opened.opener = null; // the bank's page gets no hold of ours
+  return opened;
+}
+
+function leaveForBank(session) {
+  rememberSignIn(session);
+  const opened = openWindow();
+  if (!opened) return showBlocked(session);
+  opened.location.replace(session.url);
+  return waitForBank(session, opened);
+}
+
+/** No window opened, or none that we know of: the person goes by a link, in this tab where it is ours. */
+function showBlocked(session) {
   const bank = flow.institution.name;
-  const reopen = session.url && el('a', { class: 'button button-secondary', href: session.url, target: '_blank',
-    rel: 'noopener', 'data-testid': 'bank-reopen' }, el('span', {}, `Open ${bank} again`), icon('outside'));
+  const target = flow.embedded ? { target: '_blank', rel: 'noopener' } : {};
+  const link = el('a', { class: 'button button-primary', href: session.url, 'data-testid': 'bank-same-tab', ...target },
+    el('span', {}, `Go to ${bank}`), icon('outside'));
+  if (!flow.embedded) {
+    link.addEventListener('click', () => withStorage((storage) => storage.setItem(SAME_TAB_SLOT, '1')));
+  }
+  show('partner_auth', {
+    title: `Your browser kept ${bank} from opening`,
+    mark: bankTile(),
+    lead: [flow.embedded ? `Use the button: it opens ${bank} in a new tab. This page goes on by itself.`
+      : `Use the button: ${bank} opens in this tab and brings you back here.`],
+    buttons: [link, button('Choose another bank', 'select-another', (control) => act(leaveBank, control), 'quiet')],
+    back: () => act(leaveBank, backButton),
+  });
+  watchBank(session); // some apps open a window and say that they did not
+}
+
+function waitForBank(session, opened = null) {
+  const bank = flow.institution.name;
+  const reopen = session.url && button(`Open ${bank} again`, 'bank-reopen', reopenBank, 'secondary');
   show('partner_auth', {
     title: `Waiting for ${bank}`,
     mark: bankTile(),
@@ -857,17 +920,62 @@ function waitForBank(session) {
     buttons: [reopen, button('Choose another bank', 'select-another', (control) => act(leaveBank, control), 'quiet')],
     back: () => act(leaveBank, backButton),
   });
-  watchBank(session);
+  watchBank(session, opened);
+}
+
+/** A bank takes a request once, so going there again needs a new one; the window must open in the click. */
+function reopenBank(control) {
+  const opened = openWindow();
+  return act(async () => {
+    try {
+      await post('connections/auth_sessions/cancel', { id: flow.session.id });
+      const session = await post('connections/auth_sessions', { institution: flow.institution.id });
+      followSession(session);
+      if (!session.url) return opened?.close();
+      rememberSignIn(session);
+      if (!opened) return showBlocked(session);
+      opened.location.replace(session.url);
+      return waitForBank(session, opened);
+    } catch (problem) {
+      opened?.close();
+      if (problem.unreachable) throw problem;
+      return fail(problem, 'unexpected_error', () => act(() => chooseInstitution(flow.institution)));
+    }
+  }, control);
+}
+
+/** The sign-in ended at the bank without an account. Turning back there is nobody's fault. */
+function refusedAtBank(session) {
+  const again = () => act(() => chooseInstitution(flow.institution));
+  if (session.failure !== 'cancelled') {
+    const error = { type: 'api_error', message: `The bank's page ended with: ${session.failure}.`,
+      extra_fields: { reason: session.failure } };
+    forgetSignIn();
+    return fail(new Refusal(error), 'authorization_failed', again);
+  }
+  const bank = flow.institution.name;
+  forgetSignIn();
+  return show('partner_auth', {
+    title: `You turned back at ${bank}`,
+    mark: bankTile(),
+    lead: `Nothing was shared with ${business()}. You can go to ${bank} again, or choose another bank.`,
+    error: 'cancelled',
+    buttons: [button('Try again', 'try-again', again),
+      button('Choose another bank', 'select-another', (control) => act(selectAnother, control), 'secondary')],
+    back: () => showPicker(),
+  });
 }
 
 /** Asks until the bank has answered, the person has left, or another control is at work, which then decides. */
-async function watchBank(session) {
+async function watchBank(session, opened = null) {
   while (flow.session === session && !flow.ended) {
     await pause(BANK_WINDOW_POLL_MS);
     let answer;
+    const wasClosed = opened?.closed; // looked at before asking: an answer may come with the closing
     try {
       const current = await post('connections/auth_sessions/retrieve', { id: session.id });
       if (current.next_pane !== 'partner_auth' || current.prompt) answer = () => followSession(current);
+      else if (wasClosed) answer = () => showWindowClosed(session);
     } catch (problem) {
       const again = () => act(() => chooseInstitution(flow.institution));
       if (!problem.unreachable) answer = () => fail(problem, 'authorization_failed', again);
@@ -875,6 +983,21 @@ async function watchBank(session) {
     if (answer && flow.session === session && !flow.busy) return act(async () => answer());
   }
   return undefined;
+}
+
+/** The person closed the bank's window. It may still come back: an app may have taken over. */
+function showWindowClosed(session) {
+  const bank = flow.institution.name;
+  show('partner_auth', {
+    title: `${bank}’s window was closed`,
+    mark: bankTile(),
+    lead: `Nothing was shared yet. Open ${bank} again to go on, or choose another bank.`,
+    error: 'window_closed',
+    buttons: [button(`Open ${bank} again`, 'bank-reopen', reopenBank),
+      button('Choose another bank', 'select-another', (control) => act(leaveBank, control), 'quiet')],
+    back: () => act(leaveBank, backButton),
+  });
+  watchBank(session);
 }
 
 // ---------------------------------------------------------------------------------------------------- Accounts

@@ -1,0 +1,520 @@
+/// The connector for banks that speak FDX, the open standard of North America, in versions 4.6 to 6: one value for one
+/// bank, as the operator configured it.
+///
+/// It promises exact amounts, refresh tokens that are stored before what came with them is used, and one attempt more
+/// where a bank says that an access token has ended. Debts are negative, whatever sign the bank gave them. It refuses
+/// what the bank was not configured for, and names no fact that the bank did not: unknown is nil. Signing in is in
+/// `OAuth.swift`, the shapes of FDX's objects in `FDXShapes.swift`.
+
+internal import FoundationEssentials
+public import Outbound
+internal import Vault
+internal import Wire
+
+public struct FDX: Connector {
+    /// What an operator says of one bank.
+    public struct Configuration: Sendable {
+        /// What the bearer of a request for data is. Some hubs want the id token there.
+        public enum Bearer: String, Sendable, CaseIterable {
+            case accessToken = "access_token"
+            case idToken = "id_token"
+        }
+
+        /// Where things are below the base address. `{account}` and `{consent}` stand for ids.
+        public struct Paths: Sendable {
+            public var accounts = "/accounts"
+            public var account = "/accounts/{account}"
+            public var transactions = "/accounts/{account}/transactions"
+            public var contact = "/accounts/{account}/contact"
+            public var paymentNetworks = "/accounts/{account}/payment-networks"
+            public var consent = "/consents/{consent}"
+            public var revocation = "/consents/{consent}/revocation"
+
+            public init() {}
+        }
+
+        public var issuer: String
+        /// Nil for the issuer's own place for it.
+        public var discovery: String?
+        /// `https://api.bank.example/fdx/v6`, without a slash at the end.
+        public var base: String
+        public var clientID: String
+        public var proof: ClientProof
+        public var scopes: [String]
+        public var authorizeParameters: [(name: String, value: String)] = []
+        public var headers: [(name: String, value: String)] = []
+        public var bearer = Bearer.accessToken
+        public var paths = Paths()
+        /// How transactions are asked for by date: `startTime` and `endTime`, or `startDate` and `endDate`.
+        public var rangeParameters = (start: "startTime", end: "endTime")
+        public var identity: Outbound.ClientIdentity?
+        public var trustRoots: String?
+        /// Tells the bank who signs in (`login_hint`), as a name that means nothing elsewhere.
+        public var sendsHint = false
+
+        public init(issuer: String, base: String, clientID: String, proof: ClientProof, scopes: [String]) {
+            self.issuer = issuer
+            self.base = base
+            self.clientID = clientID
+            self.proof = proof
+            self.scopes = scopes
+        }
+
+        /// What a bank that follows version 6 is asked for.
+        public static let standardScopes = [
+            "openid", "offline_access", "fdx:accountbasic:read", "fdx:accountdetailed:read", "fdx:balances:read",
+            "fdx:transactions:read", "fdx:customercontact:read", "fdx:accountpayments:read",
+        ]
+    }
+
+    public let isTest: Bool
+    public let institutions: [Institution]
+    public let policy: RefreshPolicy
+    /// Read at each use: where a test bank is reached is known once the server listens.
+    private let configured: @Sendable () -> Configuration
+    private let line: Line
+    private let now: @Sendable () -> Int64
+    private let secret: @Sendable (_ length: Int) -> String
+
+    /// - Parameters:
+    ///   - now: seconds since the Unix epoch, as the bank's clock has them.
+    ///   - secret: so many letters that nobody can guess.
+    public init(
+        _ institution: Institution,
+        isTest: Bool,
+        policy: RefreshPolicy,
+        line: Line,
+        now: @escaping @Sendable () -> Int64,
+        secret: @escaping @Sendable (_ length: Int) -> String,
+        configuration: @escaping @Sendable () -> Configuration
+    ) {
+        self.isTest = isTest
+        institutions = [institution]
+        self.policy = policy
+        self.line = line
+        self.now = now
+        self.secret = secret
+        configured = configuration
+    }
+
+    private func oauth(_ configuration: Configuration) -> OAuth {
+        OAuth(
+            issuer: configuration.issuer,
+            discovery: configuration.discovery ?? "\(configuration.issuer)/.well-known/openid-configuration",
+            clientID: configuration.clientID,
+            proof: configuration.proof,
+            scopes: configuration.scopes,
+            parameters: configuration.authorizeParameters,
+            identity: configuration.identity,
+            trustRoots: configuration.trustRoots,
+            line: line,
+            now: now,
+            secret: secret
+        )
+    }
+
+    // MARK: Signing in
+
+    /// Always a redirect to the bank's own page.
+    public func begin(_ attempt: Attempt) async throws(ConnectorError) -> Step {
+        let configuration = configured()
+        let hint = configuration.sendsHint ? Self.hint(attempt.holder) : nil
+        return try await oauth(configuration).begin(attempt, hint: hint)
+    }
+
+    /// The holder under a name that tells the bank nothing and is the same each time.
+    static func hint(_ holder: String) -> String {
+        "user-" + String(Secret.base64URL(Secret.digest("login hint\n\(holder)")).prefix(16))
+    }
+
+    public func resume(
+        _ attempt: Attempt,
+        from resume: [UInt8],
+        _ response: Response
+    ) async throws(ConnectorError) -> Step {
+        guard case .returned(let answer) = response else { throw .invalidResponse }
+        return try await oauth(configured()).resume(attempt, from: resume, answer)
+    }
+
+    /// Reads what the bank publishes of itself, for whoever configures it.
+    public func check() async throws(ConnectorError) {
+        try await oauth(configured()).check()
+    }
+
+    // MARK: Accounts
+
+    /// Most accounts that one person is believed to have, and most pages in which they come.
+    private static let maximumAccounts = 1000
+    private static let maximumPages = 100
+
+    public func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] {
+        var call = try await call(access)
+        var found: [FDXWrapped<FDXAccount>] = []
+        var page: (name: String, value: String)?
+        for _ in 0..<Self.maximumPages {
+            let query = [("resultType", "lightweight")] + (page.map { [$0] } ?? [])
+            let answer = try await call.get(call.configuration.paths.accounts, query, FDXAccounts.self)
+            found += answer.accounts.compactMap(\.value)
+            // A bank that gives the same place again has no more.
+            guard let next = answer.page?.next, next.value != page?.value, found.count < Self.maximumAccounts else {
+                break
+            }
+            page = next
+        }
+        let expiry = try await consentExpiry(&call)
+        var accounts: [BankAccount] = []
+        for account in found where account.value.status?.uppercased() != "CLOSED" {
+            guard !accounts.contains(where: { $0.id == account.value.accountId }) else { continue }
+            let numbers = try await numbers(of: account, &call)
+            accounts.append(account.described(numbers: numbers, expectedDeactivation: expiry, in: access.institution))
+        }
+        return accounts
+    }
+
+    /// What is told of an account's numbers; none for what is no deposit account, and where the bank tells none.
+    private func numbers(
+        of account: FDXWrapped<FDXAccount>,
+        _ call: inout FDXCall
+    ) async throws(ConnectorError) -> [BankAccount.Numbers] {
+        guard account.kind.category == .cash else { return [] }
+        let answer: FDXNetworks
+        do {
+            answer = try await call.get(
+                call.path(call.configuration.paths.paymentNetworks, account.value.accountId),
+                [],
+                FDXNetworks.self
+            )
+        } catch {
+            switch error {
+            case .relinkRequired, .institutionUnavailable, .rateLimited, .superseded: throw error
+            default: return []
+            }
+        }
+        return answer.paymentNetworks.compactMap(\.value).compactMap { network in
+            guard network.type == "US_ACH", network.transferIn ?? false || network.transferOut ?? false else {
+                return nil
+            }
+            let isToken = network.identifierType == "TOKENIZED_ACCOUNT_NUMBER"
+            return BankAccount.Numbers(
+                identifier: isToken ? .tokenizedAccountNumber : .accountNumber,
+                status: .transactable,
+                expectedExpiry: nil
+            )
+        }
+    }
+
+    // MARK: Requests for data
+
+    func call(_ access: Access) async throws(ConnectorError) -> FDXCall {
+        let configuration = configured()
+        let oauth = oauth(configuration)
+        var credential = try OAuthCredential(access.credential)
+        // A little early: the request takes time too.
+        if credential.expires <= now() + 30, credential.refresh != nil { credential = try await oauth.renewed(access) }
+        return FDXCall(
+            configuration: configuration,
+            oauth: oauth,
+            access: access,
+            line: line,
+            secret: secret,
+            credential: credential
+        )
+    }
+
+    /// What a test said that the bank is to say; nothing of it reaches a real bank.
+    func refuseAsFabricated(_ access: Access) throws(ConnectorError) {
+        if access.fabrication?.isDeactivated == true { throw .accountClosed }
+        if access.fabrication?.fails == true { throw .invalidResponse }
+    }
+
+    private func account(
+        _ account: BankAccount.Reference,
+        _ access: Access
+    ) async throws(ConnectorError) -> FDXWrapped<FDXAccount> {
+        var call = try await call(access)
+        return try await call.get(
+            call.path(call.configuration.paths.account, account.id),
+            [],
+            FDXWrapped<FDXAccount>.self
+        )
+    }
+
+    private func consentExpiry(_ call: inout FDXCall) async throws(ConnectorError) -> Int64? {
+        guard let id = call.credential.consent else { return nil }
+        let consent: FDXConsent
+        do {
+            consent = try await call.get(call.path(call.configuration.paths.consent, id), [], FDXConsent.self)
+        } catch {
+            switch error {
+            // A bank without a place for consents keeps none that we could ask about.
+            case .accountClosed, .unsupported, .invalidResponse: return nil
+            default: throw error
+            }
+        }
+        switch consent.status?.uppercased() {
+        case "EXPIRED", "REVOKED": throw .relinkRequired
+        default: return consent.expirationTime.flatMap(Moment.iso)
+        }
+    }
+}
+
+/// Requests for data under one credential, which is renewed once where the bank says that it has ended.
+struct FDXCall: Sendable {
+    let configuration: FDX.Configuration
+    let oauth: OAuth
+    let access: Access
+    let line: Line
+    let secret: @Sendable (_ length: Int) -> String
+    var credential: OAuthCredential
+    private var isRenewed = false
+
+    init(
+        configuration: FDX.Configuration,
+        oauth: OAuth,
+        access: Access,
+        line: Line,
+        secret: @escaping @Sendable (_ length: Int) -> String,
+        credential: OAuthCredential
+    ) {
+        self.configuration = configuration
+        self.oauth = oauth
+        self.access = access
+        self.line = line
+        self.secret = secret
+        self.credential = credential
+    }
+
+    func path(_ template: String, _ id: String) -> String {
+        let escaped = Form.escape(id)
+        return template.replacing("{account}", with: escaped).replacing("{consent}", with: escaped)
+    }
+
+    mutating func get<T: Decodable>(
+        _ path: String,
+        _ query: [(name: String, value: String)],
+        _ type: T.Type
+    ) async throws(ConnectorError) -> T {
+        let reply = try await send("GET", query.isEmpty ? path : "\(path)?\(Form.encode(query))")
+        guard reply.status == 200 else { throw failure(reply) }
+        return try reply.json(type)
+    }
+
+    mutating func send(_ method: String, _ path: String, body: [UInt8]? = nil) async throws(ConnectorError)
+        -> Outbound.Reply
+    {
+        var reply = try await line.send(request(method, path, body))
+        if reply.status == 401, !isRenewed, credential.refresh != nil {
+            credential = try await oauth.renewed(access)
+            isRenewed = true
+            reply = try await line.send(request(method, path, body))
+        }
+        return reply
+    }
+
+    private func request(_ method: String, _ path: String, _ body: [UInt8]?) -> Outbound.Request {
+        let bearer = configuration.bearer == .idToken ? credential.idToken ?? credential.access : credential.access
+        var headers = [
+            ("Accept", "application/json"), ("Authorization", "Bearer \(bearer)"),
+            ("x-fapi-interaction-id", interactionID),
+            ("FDX-API-Actor-Type", access.isPersonPresent ? "USER" : "BATCH"),
+        ]
+        if body != nil { headers.append(("Content-Type", "application/json")) }
+        headers += configuration.headers.map { ($0.name, $0.value) }
+        return Outbound.Request(
+            method: method,
+            url: configuration.base + path,
+            headers: headers.map { (name: $0.0, value: $0.1) },
+            body: body,
+            identity: configuration.identity,
+            trustRoots: configuration.trustRoots
+        )
+    }
+
+    /// A UUID of version 4, by which the bank's log is asked.
+    private var interactionID: String {
+        var bytes = Array(Secret.digest(secret(32)).prefix(16))
+        bytes[6] = bytes[6] & 0x0F | 0x40
+        bytes[8] = bytes[8] & 0x3F | 0x80
+        return UUID(
+            uuid: (
+                bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7], bytes[8], bytes[9],
+                bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]
+            )
+        ).uuidString.lowercased()
+    }
+
+    /// By FDX's code where there is one, else by HTTP's status.
+    func failure(_ reply: Outbound.Reply) -> ConnectorError {
+        let code = (try? reply.json(FDXRefusal.self))?.code
+        switch (reply.status, code) {
+        case (401, _), (_, 602): return .relinkRequired
+        case (429, _): return .rateLimited(until: reply.retryAfter(access.now))
+        case (404, _), (409, _), (410, _), (_, 701), (_, 705), (_, 706): return .accountClosed
+        case (403, _), (405, _), (501, _): return .unsupported
+        case (500..., _): return .institutionUnavailable(until: reply.retryAfter(access.now))
+        default: return .invalidResponse
+        }
+    }
+}
+
+// MARK: - Balances and owners
+
+extension FDX: BalanceProviding {
+    public func balance(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> Balance {
+        try refuseAsFabricated(access)
+        if let made = access.fabrication?.balance { return made }
+        guard let balance = try await self.account(account, access).balance(at: access.now) else { throw .unsupported }
+        return balance
+    }
+}
+
+extension FDX: OwnershipProviding {
+    public func owners(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> [Owner] {
+        try refuseAsFabricated(access)
+        if let made = access.fabrication?.owners { return made }
+        var call = try await call(access)
+        return try await call.get(
+            call.path(call.configuration.paths.contact, account.id),
+            [],
+            FDXContact.self
+        ).owners
+    }
+}
+
+extension FDXContact {
+    /// Each holder is an owner. Addresses, telephones and e-mail addresses are lists beside the holders: one apiece is
+    /// given to each in turn, any other number to the first. What stands with a holder is that holder's.
+    var owners: [Owner] {
+        let holders = (self.holders ?? []).compactMap(\.value).filter { $0.fullName != nil }
+        func shared(_ list: [String], _ index: Int) -> String? {
+            list.count == holders.count ? list[index] : index == 0 ? list.first : nil
+        }
+        let emails = Self.read(self.emails) { $0 }
+        let lines = Self.read(addresses, \.line)
+        let phones = Self.read(telephones, \.text)
+        return holders.enumerated().compactMap { index, holder in
+            guard let name = holder.fullName else { return nil }
+            return Owner(
+                name: name,
+                email: Self.read(holder.email) { $0 }.first ?? shared(emails, index),
+                phone: Self.read(holder.telephones, \.text).first ?? shared(phones, index),
+                address: Self.read(holder.addresses, \.line).first ?? shared(lines, index)
+            )
+        }
+    }
+
+    private static func read<T: Sendable>(_ list: [FDXReadable<T>]?, _ text: (T) -> String?) -> [String] {
+        (list ?? []).compactMap { $0.value.flatMap(text) }.filter { !$0.isEmpty }
+    }
+}
+
+// MARK: - Consent
+
+extension FDX: ConsentKeeping {
+    public func consentExpiry(_ access: Access) async throws(ConnectorError) -> Int64? {
+        var call = try await call(access)
+        return try await consentExpiry(&call)
+    }
+
+    /// Ends the consent where the bank has a place for that, and then the tokens.
+    public func revoke(_ access: Access) async throws(ConnectorError) {
+        var call = try await call(access)
+        if let id = call.credential.consent {
+            let body = Array(#"{"initiator":"DATA_RECIPIENT","reason":"USER_ACTION"}"#.utf8)
+            _ = try? await call.send("PUT", call.path(call.configuration.paths.revocation, id), body: body)
+        }
+        try await oauth(configured()).revoke(call.credential)
+    }
+}
+
+// MARK: - What an account is
+
+extension FDXWrapped<FDXAccount> {
+    var kind: (category: BankAccount.Category, subcategory: BankAccount.Subcategory) {
+        let type = value.accountType?.uppercased() ?? ""
+        return switch category ?? Self.category(ofType: type) {
+        case .deposit:
+            switch type {
+            case "CHECKING": (.cash, .checking)
+            case "SAVINGS", "MONEYMARKET": (.cash, .savings)
+            default: (.cash, .other)
+            }
+        case .credit:
+            switch type {
+            case "CREDITCARD", "CHARGE": (.credit, .creditCard)
+            case "LINEOFCREDIT", "HOMELINEOFCREDIT": (.credit, .lineOfCredit)
+            default: (.credit, .other)
+            }
+        case .loan: (.credit, type == "MORTGAGE" ? .mortgage : .other)
+        case .investment: (.investment, .other)
+        case .annuity, .commercial, .wallet, .insurance, .other: (.other, .other)
+        }
+    }
+
+    /// For a bank that says neither category nor wrapper.
+    private static func category(ofType type: String) -> FDXCategory {
+        switch type {
+        case "CHECKING", "SAVINGS", "MONEYMARKET", "CD", "ESCROW": .deposit
+        case "CREDITCARD", "CHARGE", "LINEOFCREDIT", "HOMELINEOFCREDIT": .credit
+        case "MORTGAGE", "LOAN", "AUTOLOAN", "STUDENTLOAN", "PERSONALLOAN", "HOMEEQUITYLOAN": .loan
+        default: .other
+        }
+    }
+
+    func described(
+        numbers: [BankAccount.Numbers],
+        expectedDeactivation: Int64?,
+        in institution: Institution
+    ) -> BankAccount {
+        let names = [value.nickname, value.productName].compactMap { $0 }
+        let digits = (value.accountNumberDisplay ?? "").filter(\.isASCIIDigit)
+        return BankAccount(
+            id: value.accountId,
+            displayName: names.first { !$0.allSatisfy(\.isWhitespace) } ?? institution.name,
+            last4: digits.count >= 4 ? String(digits.suffix(4)) : nil,
+            category: kind.category,
+            subcategory: kind.subcategory,
+            supportsPayments: !numbers.isEmpty,
+            numbers: numbers,
+            expectedDeactivation: expectedDeactivation
+        )
+    }
+
+    /// Nil where the bank tells no amount that could be one. Debts come positive and are negative here; one that comes
+    /// negative is what the bank owes the holder.
+    func balance(at now: Int64) -> Balance? {
+        let currency = value.currencyCode
+        func units(_ amount: FDXAmount?) -> Int64? { amount?.minorUnits(of: currency) }
+        let asOf = value.balanceAsOf.flatMap(Moment.iso) ?? now
+        switch kind.category {
+        case .cash, .other:
+            guard let current = units(value.currentBalance) ?? units(value.currentValue) else { return nil }
+            let available = units(value.availableBalance)
+            return Balance(
+                asOf: asOf,
+                current: [currency: current],
+                kind: .cash(available: available.map { [currency: $0] })
+            )
+        case .investment:
+            guard let current = units(value.currentValue) ?? units(value.currentBalance) else { return nil }
+            let available = units(value.availableCashBalance) ?? units(value.availableBalance)
+            return Balance(
+                asOf: asOf,
+                current: [currency: current],
+                kind: .cash(available: available.map { [currency: $0] })
+            )
+        case .credit:
+            let owed = units(value.currentBalance) ?? units(value.principalBalance)
+            let drawn: Int64? =
+                if let line = units(value.creditLine), let left = units(value.availableCredit) { line - left } else {
+                    nil
+                }
+            guard let debt = owed ?? drawn else { return nil }
+            return Balance(asOf: asOf, current: [currency: -debt], kind: .credit(used: [currency: -debt]))
+        }
+    }
+}
+
+extension Character {
+    fileprivate var isASCIIDigit: Bool { isASCII && isNumber }
+}

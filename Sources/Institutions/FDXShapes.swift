@@ -1,0 +1,301 @@
+/// What FDX sends, in version 6 and in 4.6 to 5, read with tolerance and without loss.
+///
+/// Version 6 names an account's category in the object; before, an object of one member (`depositAccount`,
+/// `locTransaction`) wrapped it. Both are read. Numbers are read as decimals, never as binary fractions, and so are
+/// numbers that came as text. What is not needed is not looked at; an item that cannot be read is told apart from one
+/// that is not there.
+
+internal import FoundationEssentials
+
+/// An item of a list, or nothing where it could not be read.
+struct FDXReadable<Value: Decodable & Sendable>: Decodable, Sendable {
+    let value: Value?
+
+    init(from decoder: any Decoder) throws {
+        value = try? Value(from: decoder)
+    }
+}
+
+/// An exact number, as text.
+struct FDXAmount: Decodable, Sendable {
+    let text: String
+
+    init(from decoder: any Decoder) throws {
+        let container = try decoder.singleValueContainer()
+        if let number = try? container.decode(Decimal.self) {
+            text = number.description
+        } else {
+            text = try container.decode(String.self)
+        }
+    }
+
+    func minorUnits(of currency: String) -> Int64? {
+        Money(text, currency)?.minorUnits
+    }
+}
+
+private struct AnyKey: CodingKey {
+    let stringValue: String
+    var intValue: Int? { nil }
+
+    init(stringValue: String) {
+        self.stringValue = stringValue
+    }
+
+    init?(intValue: Int) {
+        nil
+    }
+}
+
+/// The category that version 6 writes out; what wrapped the object before says the same.
+enum FDXCategory: String, Decodable, Sendable {
+    case deposit = "DEPOSIT_ACCOUNT"
+    case credit = "LOC_ACCOUNT"
+    case loan = "LOAN_ACCOUNT"
+    case investment = "INVESTMENT_ACCOUNT"
+    case annuity = "ANNUITY_ACCOUNT"
+    case commercial = "COMMERCIAL_ACCOUNT"
+    case wallet = "DIGITAL_WALLET"
+    case insurance = "INSURANCE_ACCOUNT"
+    case other = "OTHER"
+
+    init(from decoder: any Decoder) throws {
+        self = Self(rawValue: try decoder.singleValueContainer().decode(String.self)) ?? .other
+    }
+
+    fileprivate init(wrapper: String) {
+        let names: [(String, FDXCategory)] = [
+            ("deposit", .deposit), ("loc", .credit), ("lineOfCredit", .credit), ("loan", .loan),
+            ("investment", .investment), ("annuity", .annuity), ("commercial", .commercial), ("digitalWallet", .wallet),
+            ("insurance", .insurance),
+        ]
+        self = names.first { wrapper.hasPrefix($0.0) }?.1 ?? .other
+    }
+}
+
+/// An object in either shape.
+struct FDXWrapped<Value: Decodable & Sendable>: Decodable, Sendable {
+    let category: FDXCategory?
+    let value: Value
+
+    init(from decoder: any Decoder) throws {
+        let members = try decoder.container(keyedBy: AnyKey.self)
+        if members.allKeys.count == 1, let key = members.allKeys.first,
+            ["Account", "Transaction"].contains(where: key.stringValue.hasSuffix)
+        {
+            category = FDXCategory(wrapper: key.stringValue)
+            value = try members.decode(Value.self, forKey: key)
+        } else {
+            category = try? members.decode(FDXCategory.self, forKey: AnyKey(stringValue: "accountCategory"))
+            value = try Value(from: decoder)
+        }
+    }
+}
+
+struct FDXPage: Decodable, Sendable {
+    var nextPageKey: String?
+    var nextOffset: String?
+
+    private enum CodingKeys: String, CodingKey {
+        case nextPageKey, nextOffset
+    }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        nextPageKey = Self.token(values, .nextPageKey)
+        nextOffset = Self.token(values, .nextOffset)
+    }
+
+    /// Some number their pages.
+    private static func token(_ values: KeyedDecodingContainer<CodingKeys>, _ key: CodingKeys) -> String? {
+        let text = try? values.decode(String.self, forKey: key)
+        let token = text ?? (try? values.decode(Int64.self, forKey: key)).map { String($0) }
+        return token?.isEmpty == true ? nil : token
+    }
+
+    /// The parameter that asks for the next page: whichever token was given goes back.
+    var next: (name: String, value: String)? {
+        nextPageKey.map { ("pageKey", $0) } ?? nextOffset.map { ("offset", $0) }
+    }
+}
+
+struct FDXCurrency: Decodable, Sendable {
+    /// Lower case.
+    let code: String
+
+    private enum CodingKeys: String, CodingKey {
+        case currencyCode
+    }
+
+    init(from decoder: any Decoder) throws {
+        if let text = try? decoder.singleValueContainer().decode(String.self) {
+            code = text.lowercased()
+        } else {
+            code = try decoder.container(keyedBy: CodingKeys.self).decode(String.self, forKey: .currencyCode)
+                .lowercased()
+        }
+    }
+}
+
+struct FDXAccounts: Decodable, Sendable {
+    var page: FDXPage?
+    var accounts: [FDXReadable<FDXWrapped<FDXAccount>>]
+}
+
+/// An account with as many details as were given.
+struct FDXAccount: Decodable, Sendable {
+    var accountId: String
+    var accountType: String?
+    var accountNumberDisplay: String?
+    var productName: String?
+    var nickname: String?
+    var status: String?
+    var currency: FDXCurrency?
+    var balanceAsOf: String?
+    var currentBalance: FDXAmount?
+    var availableBalance: FDXAmount?
+    var availableCredit: FDXAmount?
+    var creditLine: FDXAmount?
+    var principalBalance: FDXAmount?
+    var currentValue: FDXAmount?
+    var availableCashBalance: FDXAmount?
+
+    /// Lower case. A bank that names none is taken for one of dollars.
+    var currencyCode: String { currency?.code ?? "usd" }
+}
+
+struct FDXTransactions: Decodable, Sendable {
+    var page: FDXPage?
+    var transactions: [FDXReadable<FDXWrapped<FDXTransaction>>]
+}
+
+struct FDXTransaction: Decodable, Sendable {
+    var transactionId: String
+    var referenceTransactionId: String?
+    var transactionTimestamp: String?
+    var postedTimestamp: String?
+    var description: String?
+    var payee: String?
+    var memo: String?
+    var debitCreditMemo: String?
+    var status: String?
+    var amount: FDXAmount
+
+    private enum CodingKeys: String, CodingKey {
+        case transactionId, referenceTransactionId, transactionTimestamp, postedTimestamp, description, payee,
+            transactionPayee, memo, debitCreditMemo, status, amount
+    }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        func text(_ key: CodingKeys) -> String? {
+            guard let text = try? values.decode(String.self, forKey: key), !text.isEmpty else { return nil }
+            return text
+        }
+        transactionId = try values.decode(String.self, forKey: .transactionId)
+        amount = try values.decode(FDXAmount.self, forKey: .amount)
+        referenceTransactionId = text(.referenceTransactionId)
+        transactionTimestamp = text(.transactionTimestamp)
+        postedTimestamp = text(.postedTimestamp)
+        description = text(.description)
+        payee = text(.payee) ?? text(.transactionPayee)
+        memo = text(.memo)
+        debitCreditMemo = text(.debitCreditMemo)?.uppercased()
+        status = text(.status)?.uppercased()
+    }
+}
+
+struct FDXContact: Decodable, Sendable {
+    var holders: [FDXReadable<FDXHolder>]?
+    var emails: [FDXReadable<String>]?
+    var addresses: [FDXReadable<FDXAddress>]?
+    var telephones: [FDXReadable<FDXTelephone>]?
+}
+
+struct FDXHolder: Decodable, Sendable {
+    struct Name: Decodable, Sendable {
+        var prefix: String?
+        var first: String?
+        var middle: String?
+        var last: String?
+        var suffix: String?
+        var company: String?
+    }
+
+    struct Business: Decodable, Sendable {
+        var name: String?
+    }
+
+    var name: Name?
+    var businessCustomer: Business?
+    var email: [FDXReadable<String>]?
+    var addresses: [FDXReadable<FDXAddress>]?
+    var telephones: [FDXReadable<FDXTelephone>]?
+
+    /// The name as it is said, nil where no part of it was given.
+    var fullName: String? {
+        let parts = [name?.prefix, name?.first, name?.middle, name?.last, name?.suffix]
+        let person = parts.compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: " ")
+        return [person, businessCustomer?.name, name?.company].compactMap { $0 }.first { !$0.isEmpty }
+    }
+}
+
+struct FDXAddress: Decodable, Sendable {
+    var line1: String?
+    var line2: String?
+    var line3: String?
+    var city: String?
+    var region: String?
+    var state: String?
+    var postalCode: String?
+    var country: String?
+
+    /// One line; nil where nothing stands in it.
+    var line: String? {
+        let parts = [line1, line2, line3, city, region ?? state, postalCode, country]
+        let text = parts.compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: ", ")
+        return text.isEmpty ? nil : text
+    }
+}
+
+struct FDXTelephone: Decodable, Sendable {
+    var country: String?
+    var number: String?
+
+    var text: String? {
+        guard let number, !number.isEmpty else { return nil }
+        guard let country, !country.isEmpty, !number.hasPrefix("+") else { return number }
+        return (country.hasPrefix("+") ? country : "+\(country)") + number
+    }
+}
+
+struct FDXNetworks: Decodable, Sendable {
+    struct Network: Decodable, Sendable {
+        var type: String?
+        var identifierType: String?
+        var transferIn: Bool?
+        var transferOut: Bool?
+    }
+
+    var paymentNetworks: [FDXReadable<Network>]
+}
+
+struct FDXConsent: Decodable, Sendable {
+    var status: String?
+    var expirationTime: String?
+}
+
+/// `{code, message}`; the code is a number or a text.
+struct FDXRefusal: Decodable, Sendable {
+    let code: Int?
+
+    private enum CodingKeys: String, CodingKey {
+        case code
+    }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        let text = try? values.decode(String.self, forKey: .code)
+        code = (try? values.decode(Int.self, forKey: .code)) ?? text.flatMap { Int($0) }
+    }
+}

@@ -1,0 +1,215 @@
+/// Transactions by FDX, which has no list of changes: a window of days is read again and again, and what is missing
+/// from it is gone.
+///
+/// A refresh reads from some days before the last one, as postings come late and are put right, and says which window
+/// it has read in full. It never says so where an item could not be read or the pages did not end.
+
+internal import FoundationEssentials
+internal import Outbound
+internal import Wire
+
+extension FDX: TransactionProviding {
+    private static let day: Int64 = 86_400
+    /// Days that the first refresh goes back, and shorter ways for banks that remember less.
+    private static let lookbacks: [Int64] = [180, 90, 30, 7]
+    /// Days that a refresh reads again.
+    private static let overlap: Int64 = 14
+    private static let maximumPages: Int64 = 1000
+
+    public func transactions(
+        of account: BankAccount.Reference,
+        after cursor: [UInt8]?,
+        _ access: Access
+    ) async throws(ConnectorError) -> TransactionPage {
+        try refuseAsFabricated(access)
+        var cursor = try FDXCursor(cursor)
+        cursor.resume(asOf: access.now)
+        if cursor.isAtBank == false { return try await fabricated(cursor, [], nil, access) }
+        var call = try await call(access)
+        if cursor.currency == nil {
+            let path = call.path(call.configuration.paths.account, account.id)
+            cursor.currency = try await call.get(path, [], FDXWrapped<FDXAccount>.self).value.currencyCode
+        }
+        let answer = try await Self.read(account, &cursor, &call)
+        guard var window = cursor.window else { throw .invalidResponse }
+        let items = answer.transactions.map { item in
+            item.value.map { $0.value.read(in: cursor.currency ?? "usd", account.category) } ?? .unreadable
+        }
+        let next = answer.page?.next
+        window.count += 1
+        let isEndless = next != nil && next?.value == window.page || window.count >= Self.maximumPages
+        if isEndless || items.contains(.unreadable) { window.isComplete = false }
+        let found = items.compactMap(\.transaction)
+        if let next, !isEndless {
+            (window.pageName, window.page) = (next.name, next.value)
+            cursor.window = window
+            return TransactionPage(transactions: found, cursor: try cursor.bytes(), hasMore: true)
+        }
+        cursor.through = access.now / Self.day * Self.day
+        cursor.window = nil
+        return try await fabricated(cursor, found, window.isComplete ? window.start..<window.end : nil, access)
+    }
+
+    /// One page from the bank. The first of a window finds out how far back the bank goes, and whether it takes the day
+    /// that is not over yet.
+    private static func read(
+        _ account: BankAccount.Reference,
+        _ cursor: inout FDXCursor,
+        _ call: inout FDXCall
+    ) async throws(ConnectorError) -> FDXTransactions {
+        let today = call.access.now / day * day
+        var windows: [FDXCursor.Window] = []
+        if let window = cursor.window {
+            windows = [window]
+        } else {
+            let earliest = cursor.through.map { max($0 - overlap * day, today - lookbacks[0] * day) }
+            for lookback in lookbacks {
+                let start = max(today - lookback * day, earliest ?? 0)
+                guard windows.last?.start != start else { continue }
+                // A range may end before its last day or with it: up to tomorrow is all of today in either case.
+                windows += [1, 0].map { FDXCursor.Window(start: start, end: today + $0 * day) }
+            }
+        }
+        for (index, window) in windows.enumerated() {
+            let names = call.configuration.rangeParameters
+            var query = [
+                (name: names.start, value: Moment.date(of: window.start)),
+                (name: names.end, value: Moment.date(of: window.end)),
+            ]
+            if let name = window.pageName, let page = window.page { query.append((name, page)) }
+            let path = call.path(call.configuration.paths.transactions, account.id)
+            let reply = try await call.send("GET", "\(path)?\(Form.encode(query))")
+            if reply.status == 200 {
+                cursor.window = window
+                return try reply.json(FDXTransactions.self)
+            }
+            guard reply.status == 400, index + 1 < windows.count else { throw call.failure(reply) }
+        }
+        throw .invalidResponse
+    }
+
+    /// What tests made at a test bank comes after what the bank told, in the same refresh.
+    private func fabricated(
+        _ cursor: FDXCursor,
+        _ found: [BankTransaction],
+        _ window: Range<Int64>?,
+        _ access: Access
+    ) async throws(ConnectorError) -> TransactionPage {
+        var cursor = cursor
+        let limit = 500
+        let changes = try await access.fabrication?.changes(after: cursor.made, limit: limit) ?? []
+        cursor.made = changes.last?.number ?? cursor.made
+        let hasMore = changes.count == limit
+        cursor.isAtBank = hasMore ? false : nil
+        if let window { cursor.complete = [window.lowerBound, window.upperBound] }
+        let complete = cursor.complete.flatMap { $0.count == 2 ? $0[0]..<$0[1] : nil }
+        if !hasMore { cursor.complete = nil }
+        return TransactionPage(
+            transactions: found + changes.map(\.transaction),
+            cursor: try cursor.bytes(),
+            hasMore: hasMore,
+            completeWindow: hasMore ? nil : complete
+        )
+    }
+}
+
+/// How far the refreshes of one account are.
+struct FDXCursor: Codable {
+    struct Window: Codable {
+        let start: Int64
+        /// The first second after it.
+        let end: Int64
+        var pageName: String?
+        var page: String?
+        var count: Int64 = 0
+        /// Whether all of it could be read so far.
+        var isComplete = true
+
+        init(start: Int64, end: Int64) {
+            self.start = start
+            self.end = end
+        }
+    }
+
+    /// The account's, which FDX does not repeat with each transaction.
+    var currency: String?
+    /// The day of the last refresh that ended; nil before the first.
+    var through: Int64?
+    /// The window that is being read.
+    var window: Window?
+    /// Set to false while only what tests made is left to tell.
+    var isAtBank: Bool?
+    /// The window that was read in full, until it is told.
+    var complete: [Int64]?
+    /// The last change of a test that was told.
+    var made: Int64 = 0
+    /// The time by which the refresh at hand began.
+    var asOf: Int64?
+
+    /// A refresh that was given up half way through its window begins it anew: what it had read, the next has not seen.
+    mutating func resume(asOf now: Int64) {
+        guard asOf != now else { return }
+        (asOf, window, isAtBank, complete) = (now, nil, nil, nil)
+    }
+
+    /// - Throws: `invalidResponse` for a cursor of another connector.
+    init(_ bytes: [UInt8]?) throws(ConnectorError) {
+        guard let bytes else { return }
+        guard let cursor = try? JSONDecoder().decode(FDXCursor.self, from: Data(bytes)) else { throw .invalidResponse }
+        self = cursor
+    }
+
+    func bytes() throws(ConnectorError) -> [UInt8] {
+        guard let text = try? JSONEncoder().encode(self) else { throw .invalidResponse }
+        return [UInt8](text)
+    }
+}
+
+extension FDXTransaction {
+    enum Reading: Equatable {
+        case transaction(BankTransaction)
+        /// It moves no money.
+        case memo
+        case unreadable
+
+        var transaction: BankTransaction? {
+            if case .transaction(let transaction) = self { transaction } else { nil }
+        }
+    }
+
+    /// The amount is written without a sign, and a word beside it says which way the money went; where none does, the
+    /// sign counts.
+    func read(in currency: String, _ category: BankAccount.Category) -> Reading {
+        if debitCreditMemo == "MEMO" { return .memo }
+        guard let units = amount.minorUnits(of: currency), units != Int64.min else { return .unreadable }
+        let posted = postedTimestamp.flatMap(Moment.iso)
+        guard let time = transactionTimestamp.flatMap(Moment.iso) ?? posted else { return .unreadable }
+        let isPosted: Bool
+        switch status {
+        case "POSTED": isPosted = true
+        case "PENDING", "AUTHORIZATION", "MEMO": isPosted = false
+        case nil: isPosted = posted != nil
+        default: return .unreadable
+        }
+        let signed: Int64
+        switch debitCreditMemo {
+        case "DEBIT": signed = -abs(units)
+        case "CREDIT": signed = abs(units)
+        case nil: signed = units
+        default: return .unreadable
+        }
+        return .transaction(
+            BankTransaction(
+                id: transactionId,
+                // On other accounts the reference is to what a reversal reverses.
+                replaces: isPosted && category == .credit ? referenceTransactionId : nil,
+                amount: signed,
+                currency: currency,
+                description: description ?? payee ?? memo ?? "",
+                status: isPosted ? .posted : .pending,
+                transactedAt: time,
+                settledAt: isPosted ? posted ?? time : nil
+            )
+        )
+    }
+}

@@ -1,0 +1,55 @@
+/// The line to the banks: the one way in which connectors reach the network.
+///
+/// It promises that no connector decides where it may go, how long it waits or how much it reads: that is the policy of
+/// `Outbound` and the limits here. Redirects are not followed. What goes wrong becomes a ``ConnectorError``, which
+/// carries nothing of the request or the reply: secrets stand in both.
+
+internal import FoundationEssentials
+public import Outbound
+
+public struct Line: Sendable {
+    /// Bytes of one answer. The longest are statements and lists of transactions.
+    private static let maximumReply = 8 * 1024 * 1024
+    private static let timeout = Duration.seconds(10)
+
+    private let outbound: Outbound
+
+    public init(_ outbound: Outbound) {
+        self.outbound = outbound
+    }
+
+    /// Sends a request, whose own limits do not count. Every status is an answer.
+    func send(_ request: Outbound.Request) async throws(ConnectorError) -> Outbound.Reply {
+        var request = request
+        request.timeout = Self.timeout
+        request.maximumReply = Self.maximumReply
+        request.whenLonger = .fail
+        do {
+            return try await outbound.send(request)
+        } catch {
+            switch error {
+            case .unresolved, .unreachable, .broken, .timedOut, .tls, .cancelled:
+                throw .institutionUnavailable(until: nil)
+            case .notAllowed, .invalidURL, .invalidRequest, .tooLong: throw .invalidResponse
+            }
+        }
+    }
+}
+
+extension Outbound.Reply {
+    /// When the other side is to be asked again: its `Retry-After`, in seconds or as a date; nil where it says nothing.
+    func retryAfter(_ now: Int64) -> Int64? {
+        guard let text = headers.first("Retry-After") else { return nil }
+        if let seconds = Int64(text) { return seconds >= 0 ? now + min(seconds, 30 * 86_400) : nil }
+        return Moment.http(text)
+    }
+
+    /// The body as JSON of this type.
+    func json<T: Decodable>(_ type: T.Type) throws(ConnectorError) -> T {
+        do {
+            return try JSONDecoder().decode(type, from: Data(body))
+        } catch {
+            throw .invalidResponse
+        }
+    }
+}

@@ -1,0 +1,87 @@
+/// Moments as banks write them, read strictly and into seconds since the Unix epoch. A date without a time is its first
+/// second in UTC, wherever the server stands.
+
+enum Moment {
+    private static let months = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ]
+
+    /// ISO 8601 as RFC 3339 takes it: `2026-07-15T14:46:41.375Z`, `2026-07-15T14:46:41+02:00`, `2026-07-15`. Without an
+    /// offset it is UTC. Fractions of a second are cut.
+    static func iso(_ text: String) -> Int64? {
+        let bytes = Array(text.utf8)
+        guard bytes.count >= 10, bytes[4] == 45, bytes[7] == 45, let year = number(bytes[0..<4]),
+            let month = number(bytes[5..<7]), let day = number(bytes[8..<10]), let date = date(year, month, day)
+        else { return nil }
+        if bytes.count == 10 { return date }
+        guard bytes.count >= 19, [84, 116, 32].contains(bytes[10]), bytes[13] == 58, bytes[16] == 58,
+            let hour = number(bytes[11..<13]), let minute = number(bytes[14..<16]), let second = number(bytes[17..<19]),
+            hour < 24, minute < 60, second <= 60
+        else { return nil }
+        var rest = bytes[19...]
+        if rest.first == 46 {
+            rest = rest.dropFirst().drop { $0 >= 48 && $0 <= 57 }
+        }
+        guard let offset = offset(rest) else { return nil }
+        return date + hour * 3600 + minute * 60 + second - offset
+    }
+
+    private static func offset(_ text: ArraySlice<UInt8>) -> Int64? {
+        guard let sign = text.first else { return 0 }
+        if text.count == 1 { return sign == 90 || sign == 122 ? 0 : nil }
+        let digits = text.dropFirst().filter { $0 != 58 }
+        guard sign == 43 || sign == 45, digits.count == 4, let hours = number(digits.prefix(2)),
+            let minutes = number(digits.suffix(2)), hours < 24, minutes < 60
+        else { return nil }
+        return (hours * 3600 + minutes * 60) * (sign == 45 ? -1 : 1)
+    }
+
+    /// `Wed, 21 Oct 2026 07:28:00 GMT`, as headers of HTTP have it.
+    static func http(_ text: String) -> Int64? {
+        let words = text.split(separator: " ")
+        guard words.count == 6, words[5] == "GMT", let day = Int64(words[1]), let year = Int64(words[3]),
+            let month = months.firstIndex(of: String(words[2])), let date = date(year, Int64(month) + 1, day)
+        else { return nil }
+        let time = words[4].split(separator: ":").compactMap { Int64($0) }
+        guard time.count == 3, time[0] < 24, time[1] < 60, time[2] <= 60 else { return nil }
+        return date + time[0] * 3600 + time[1] * 60 + time[2]
+    }
+
+    /// The date of a moment in UTC: `2026-07-15`.
+    static func date(of seconds: Int64) -> String {
+        // Howard Hinnant's civil calendar: years begin in March, so that the leap day is the last of its year.
+        let days = (seconds >= 0 ? seconds : seconds - 86_399) / 86_400 + 719_468
+        let era = days / 146_097
+        let dayOfEra = days - era * 146_097
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let shifted = (5 * dayOfYear + 2) / 153
+        let month = shifted < 10 ? shifted + 3 : shifted - 9
+        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+        let day = dayOfYear - (153 * shifted + 2) / 5 + 1
+        func padded(_ number: Int64, _ width: Int) -> String {
+            let digits = String(number)
+            return String(repeating: "0", count: max(0, width - digits.count)) + digits
+        }
+        return "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))"
+    }
+
+    /// The first second of a date; nil for one that no calendar has.
+    static func date(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64? {
+        guard (1900...9999).contains(year), (1...12).contains(month), (1...31).contains(day) else { return nil }
+        let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+        let lengths: [Int64] = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+        guard day <= lengths[Int(month) - 1] else { return nil }
+        let shiftedYear = month <= 2 ? year - 1 : year
+        let era = shiftedYear / 400
+        let yearOfEra = shiftedYear - era * 400
+        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
+        let days = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+        return days * 86_400
+    }
+
+    private static func number(_ digits: some Collection<UInt8>) -> Int64? {
+        guard !digits.isEmpty, digits.allSatisfy({ $0 >= 48 && $0 <= 57 }) else { return nil }
+        return digits.reduce(0) { $0 * 10 + Int64($1 - 48) }
+    }
+}
