@@ -334,6 +334,7 @@ public struct Account: Sendable {
         account.balance = nil
         account.subscriptions = []
         try account.end(with: .accountDisconnected, by: cause, db, world)
+        try Revocation.begin(of: account.authorization, in: scope, db)
         try Authorization.forget(account.authorization, in: scope, db)
         return account
     }

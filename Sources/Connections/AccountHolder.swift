@@ -56,6 +56,10 @@ public struct AccountHolder: Sendable, Equatable {
 
     /// Who links, as institutions and their connectors know them: opaque, and another for each merchant and mode.
     public func nameAtInstitutions(in scope: Scope) -> String {
+        Self.nameAtInstitutions(of: id, in: scope)
+    }
+
+    static func nameAtInstitutions(of id: String, in scope: Scope) -> String {
         "\(scope.merchant)|\(scope.livemode ? "live" : "test")|\(id)"
     }
 

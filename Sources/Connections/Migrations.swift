@@ -9,8 +9,8 @@ public import Database
 public enum Migrations {
     public static let all: [Migration] = [first, moving, data, webhooks, institutionsPages]
 
-    /// Sign-ins on an institution's own pages, which are found by their state alone, and the books of the reference
-    /// bank, whose rows are no merchant's.
+    /// Sign-ins on an institution's own pages, which are found by their state alone; consents that institutions are to
+    /// be told are over; and the books of the reference bank, whose rows are no merchant's.
     private static let institutionsPages = Migration([
         "ALTER TABLE auth_session ADD COLUMN address {bytes}",
         "ALTER TABLE auth_session ADD COLUMN state {bytes}",
@@ -18,6 +18,20 @@ public enum Migrations {
         "ALTER TABLE auth_session ADD COLUMN failure TEXT",
         "ALTER TABLE auth_session ADD COLUMN return_to TEXT",
         "CREATE UNIQUE INDEX auth_session_by_state ON auth_session (state) WHERE state IS NOT NULL",
+        """
+        CREATE TABLE revocation (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            id {key} NOT NULL,
+            holder {key} NOT NULL,
+            institution TEXT NOT NULL,
+            credential {bytes} NOT NULL,
+            run_at {int} NOT NULL,
+            attempts {int} NOT NULL,
+            PRIMARY KEY (merchant, livemode, id)
+        ) {clustered}
+        """,
+        "CREATE INDEX revocation_by_time ON revocation (run_at)",
         """
         CREATE TABLE bank_consent (
             id {key} PRIMARY KEY,

@@ -221,12 +221,6 @@ public struct FDX: Connector {
         )
     }
 
-    /// What a test said that the bank is to say; nothing of it reaches a real bank.
-    func refuseAsFabricated(_ access: Access) throws(ConnectorError) {
-        if access.fabrication?.isDeactivated == true { throw .accountClosed }
-        if access.fabrication?.fails == true { throw .invalidResponse }
-    }
-
     private func account(
         _ account: BankAccount.Reference,
         _ access: Access
@@ -361,7 +355,7 @@ struct FDXCall: Sendable {
 
 extension FDX: BalanceProviding {
     public func balance(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> Balance {
-        try refuseAsFabricated(access)
+        try access.checkFabrication()
         if let made = access.fabrication?.balance { return made }
         guard let balance = try await self.account(account, access).balance(at: access.now) else { throw .unsupported }
         return balance
@@ -370,7 +364,7 @@ extension FDX: BalanceProviding {
 
 extension FDX: OwnershipProviding {
     public func owners(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> [Owner] {
-        try refuseAsFabricated(access)
+        try access.checkFabrication()
         if let made = access.fabrication?.owners { return made }
         var call = try await call(access)
         return try await call.get(

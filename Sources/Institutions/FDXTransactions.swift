@@ -21,7 +21,7 @@ extension FDX: TransactionProviding {
         after cursor: [UInt8]?,
         _ access: Access
     ) async throws(ConnectorError) -> TransactionPage {
-        try refuseAsFabricated(access)
+        try access.checkFabrication()
         var cursor = try FDXCursor(cursor)
         cursor.resume(asOf: access.now)
         if cursor.isAtBank == false { return try await fabricated(cursor, [], nil, access) }

@@ -10,9 +10,9 @@ enum Moment {
     /// offset it is UTC. Fractions of a second are cut.
     static func iso(_ text: String) -> Int64? {
         let bytes = Array(text.utf8)
-        guard bytes.count >= 10, bytes[4] == 45, bytes[7] == 45, let year = number(bytes[0..<4]),
-            let month = number(bytes[5..<7]), let day = number(bytes[8..<10]), let date = date(year, month, day)
-        else { return nil }
+        guard bytes.count >= 10, let date = CivilDay.moment(String(decoding: bytes[..<10], as: UTF8.self)) else {
+            return nil
+        }
         if bytes.count == 10 { return date }
         guard bytes.count >= 19, [84, 116, 32].contains(bytes[10]), bytes[13] == 58, bytes[16] == 58,
             let hour = number(bytes[11..<13]), let minute = number(bytes[14..<16]), let second = number(bytes[17..<19]),
@@ -39,8 +39,8 @@ enum Moment {
     /// `Wed, 21 Oct 2026 07:28:00 GMT`, as headers of HTTP have it.
     static func http(_ text: String) -> Int64? {
         let words = text.split(separator: " ")
-        guard words.count == 6, words[5] == "GMT", let day = Int64(words[1]), let year = Int64(words[3]),
-            let month = months.firstIndex(of: String(words[2])), let date = date(year, Int64(month) + 1, day)
+        guard words.count == 6, words[5] == "GMT", let month = months.firstIndex(of: String(words[2])),
+            let date = CivilDay.moment("\(words[3])-\(month < 9 ? "0" : "")\(month + 1)-\(words[1])")
         else { return nil }
         let time = words[4].split(separator: ":").compactMap { Int64($0) }
         guard time.count == 3, time[0] < 24, time[1] < 60, time[2] <= 60 else { return nil }
@@ -49,35 +49,12 @@ enum Moment {
 
     /// The date of a moment in UTC: `2026-07-15`.
     static func date(of seconds: Int64) -> String {
-        // Howard Hinnant's civil calendar: years begin in March, so that the leap day is the last of its year.
-        let days = (seconds >= 0 ? seconds : seconds - 86_399) / 86_400 + 719_468
-        let era = days / 146_097
-        let dayOfEra = days - era * 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let shifted = (5 * dayOfYear + 2) / 153
-        let month = shifted < 10 ? shifted + 3 : shifted - 9
-        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-        let day = dayOfYear - (153 * shifted + 2) / 5 + 1
+        let day = CivilDay(seconds)
         func padded(_ number: Int64, _ width: Int) -> String {
             let digits = String(number)
             return String(repeating: "0", count: max(0, width - digits.count)) + digits
         }
-        return "\(padded(year, 4))-\(padded(month, 2))-\(padded(day, 2))"
-    }
-
-    /// The first second of a date; nil for one that no calendar has.
-    static func date(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64? {
-        guard (1900...9999).contains(year), (1...12).contains(month), (1...31).contains(day) else { return nil }
-        let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-        let lengths: [Int64] = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-        guard day <= lengths[Int(month) - 1] else { return nil }
-        let shiftedYear = month <= 2 ? year - 1 : year
-        let era = shiftedYear / 400
-        let yearOfEra = shiftedYear - era * 400
-        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
-        let days = era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
-        return days * 86_400
+        return "\(padded(day.year, 4))-\(padded(day.month, 2))-\(padded(day.day, 2))"
     }
 
     private static func number(_ digits: some Collection<UInt8>) -> Int64? {

@@ -2,7 +2,7 @@
 ///
 /// It promises that all that it answers follows from the file, the holder, the time and what was typed, as the test
 /// institutions do, and that a latency waits without holding a thread. It refuses a file that is not right in every
-/// detail (``ScenarioError``).
+/// detail (``FileError``).
 
 /// The connector of the banks of one scenario file.
 public struct Scenario: Connector {
@@ -24,7 +24,7 @@ public struct Scenario: Connector {
     public init(
         yaml: String,
         sleep: @escaping @Sendable (_ milliseconds: Int64) async -> Void
-    ) throws(ScenarioError) {
+    ) throws(FileError) {
         let banks = try ScenarioFile.banks(yaml)
         institutions = banks.map(\.institution)
         self.banks = Dictionary(uniqueKeysWithValues: banks.map { ($0.institution.id, $0) })

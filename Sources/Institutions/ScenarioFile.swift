@@ -3,11 +3,11 @@
 internal import Yams
 
 enum ScenarioFile {
-    static func banks(_ yaml: String) throws(ScenarioError) -> [ScenarioBank] {
+    static func banks(_ yaml: String) throws(FileError) -> [ScenarioBank] {
         let root: Node?
-        do { root = try Yams.compose(yaml: yaml) } catch { throw ScenarioError(error, in: yaml) }
-        guard let root else { throw ScenarioError(nil, "the file is empty.") }
-        let file = try ScenarioNode("the file", root).mapping("a scenario file", ["institutions"])
+        do { root = try Yams.compose(yaml: yaml) } catch { throw FileError(error, in: yaml) }
+        guard let root else { throw FileError(nil, "the file is empty.") }
+        let file = try FileNode("the file", root).mapping("a scenario file", ["institutions"])
         var banks: [ScenarioBank] = []
         var taken = Set(Sandbox().institutions.flatMap { [$0.name, $0.id] })
         for node in try file.need("institutions").list() {
@@ -21,16 +21,16 @@ enum ScenarioFile {
 
     private static func take(
         _ name: String,
-        _ node: ScenarioNode,
+        _ node: FileNode,
         _ taken: inout Set<String>,
         _ what: String
-    ) throws(ScenarioError) {
+    ) throws(FileError) {
         guard taken.insert(name).inserted else { throw node.refusal("another \(what) '\(name)'.") }
     }
 
     // MARK: Institutions
 
-    private static func bank(_ node: ScenarioNode) throws(ScenarioError) -> (ScenarioBank, ScenarioMapping) {
+    private static func bank(_ node: FileNode) throws(FileError) -> (ScenarioBank, FileMapping) {
         let keys = try node.mapping(
             "an institution",
             [
@@ -64,7 +64,7 @@ enum ScenarioFile {
         return (bank, keys)
     }
 
-    private static func institutionID(_ node: ScenarioNode) throws(ScenarioError) -> String {
+    private static func institutionID(_ node: FileNode) throws(FileError) -> String {
         let form = #/fcinst_[0-9A-Za-z]{14}/#
         return String(try node.matches(form, "fcinst_ and 14 letters or digits"))
     }
@@ -80,10 +80,10 @@ enum ScenarioFile {
         return words.isEmpty ? "bank.example" : "\(words.joined(separator: "-")).bank.example"
     }
 
-    private static func countries(_ node: ScenarioNode) throws(ScenarioError) -> [String] {
+    private static func countries(_ node: FileNode) throws(FileError) -> [String] {
         let list = try node.oneOrMore()
         guard !list.isEmpty else { throw node.refusal("'countries' needs at least one country.") }
-        return try list.map { item throws(ScenarioError) in
+        return try list.map { item throws(FileError) in
             String(try item.matches(#/[A-Z]{2}/#, "codes of countries in capitals, such as US"))
         }
     }
@@ -92,7 +92,7 @@ enum ScenarioFile {
         case none, password
     }
 
-    private static func signIn(_ node: ScenarioNode) throws(ScenarioError) -> ScenarioSignIn? {
+    private static func signIn(_ node: FileNode) throws(FileError) -> ScenarioSignIn? {
         if node.isScalar {
             guard try node.word(PlainSignIn.self) == .password else { return nil }
             return ScenarioSignIn(password: nil, mfa: nil, question: nil)
@@ -110,7 +110,7 @@ enum ScenarioFile {
         )
     }
 
-    private static func answer(_ node: ScenarioNode) throws(ScenarioError) -> ScenarioSignIn.Answer {
+    private static func answer(_ node: FileNode) throws(FileError) -> ScenarioSignIn.Answer {
         let text = try node.text("the right answer, or any")
         return text == "any" ? .any : .only(text)
     }
@@ -119,7 +119,7 @@ enum ScenarioFile {
         case unscheduled, error
     }
 
-    private static func outage(_ node: ScenarioNode) throws(ScenarioError) -> ScenarioBank.Outage {
+    private static func outage(_ node: FileNode) throws(FileError) -> ScenarioBank.Outage {
         if node.isScalar { return try node.word(PlainOutage.self) == .error ? .error : .unscheduled }
         return .until(try node.mapping("an outage", ["until"]).need("until").moment())
     }
@@ -140,7 +140,7 @@ private struct ScenarioAccountReader {
     ]
 
     /// The account, and where its name stands.
-    func account(_ node: ScenarioNode) throws(ScenarioError) -> (ScenarioAccount, ScenarioNode) {
+    func account(_ node: FileNode) throws(FileError) -> (ScenarioAccount, FileNode) {
         let keys = try node.mapping("an account", Self.keys)
         let name = try keys.need("name").text()
         let (category, subcategory) = try kind(keys)
@@ -159,22 +159,22 @@ private struct ScenarioAccountReader {
             name: name,
             category: category,
             subcategory: subcategory,
-            last4: try keys["last4"].map { node throws(ScenarioError) in
+            last4: try keys["last4"].map { node throws(FileError) in
                 String(try node.matches(#/[0-9]{4}/#, "four digits"))
             },
             currency: currency,
             supportsPayments: payments,
             numbers: try keys["numbers"].map(numbers) ?? (payments ? [number] : []),
             closesAfterLinking: try keys["closes_after_linking"]?.flag() ?? false,
-            balance: try keys["balance"].map { node throws(ScenarioError) in
+            balance: try keys["balance"].map { node throws(FileError) in
                 try balance(node, isCredit: category == .credit, currency)
             },
             owners: try keys["owners"].map(owners),
             isTypical: try keys["activity"]?.word(PlainActivity.self) == .typical,
-            patterns: try keys["patterns"].map { node throws(ScenarioError) in
+            patterns: try keys["patterns"].map { node throws(FileError) in
                 try patterns(node, of: name, currency)
             } ?? [],
-            singles: try keys["transactions"].map { node throws(ScenarioError) in try singles(node, currency) } ?? [],
+            singles: try keys["transactions"].map { node throws(FileError) in try singles(node, currency) } ?? [],
             failures: try keys["failures"].map(failures) ?? [:]
         )
         return (account, try keys.need("name"))
@@ -185,8 +185,8 @@ private struct ScenarioAccountReader {
     }
 
     private func kind(
-        _ keys: ScenarioMapping
-    ) throws(ScenarioError) -> (BankAccount.Category, BankAccount.Subcategory) {
+        _ keys: FileMapping
+    ) throws(FileError) -> (BankAccount.Category, BankAccount.Subcategory) {
         let category = try keys["category"]?.word(BankAccount.Category.self)
         let subcategory = try keys["subcategory"]?.word(BankAccount.Subcategory.self)
         switch (category, subcategory) {
@@ -217,10 +217,10 @@ private struct ScenarioAccountReader {
 
     /// An amount alone is the current balance, and what is available or used too.
     private func balance(
-        _ node: ScenarioNode,
+        _ node: FileNode,
         isCredit: Bool,
         _ currency: String
-    ) throws(ScenarioError) -> (current: [String: Int64], kind: Balance.Kind) {
+    ) throws(FileError) -> (current: [String: Int64], kind: Balance.Kind) {
         func kind(_ amounts: [String: Int64]?) -> Balance.Kind {
             isCredit ? .credit(used: amounts) : .cash(available: amounts)
         }
@@ -232,11 +232,11 @@ private struct ScenarioAccountReader {
         let what = isCredit ? "the balance of a credit account" : "the balance of this account"
         let keys = try node.mapping(what, ["current", other])
         let current = try amounts(keys.need("current"), currency)
-        return (current, kind(try keys[other].map { node throws(ScenarioError) in try amounts(node, currency) }))
+        return (current, kind(try keys[other].map { node throws(FileError) in try amounts(node, currency) }))
     }
 
     /// An amount, or amounts by their currencies.
-    private func amounts(_ node: ScenarioNode, _ currency: String) throws(ScenarioError) -> [String: Int64] {
+    private func amounts(_ node: FileNode, _ currency: String) throws(FileError) -> [String: Int64] {
         if node.isScalar { return [currency: try node.amount(currency)] }
         var amounts: [String: Int64] = [:]
         for (key, value) in try node.entries() {
@@ -249,8 +249,8 @@ private struct ScenarioAccountReader {
         return amounts
     }
 
-    private func owners(_ node: ScenarioNode) throws(ScenarioError) -> [Owner] {
-        try node.list().map { node throws(ScenarioError) in
+    private func owners(_ node: FileNode) throws(FileError) -> [Owner] {
+        try node.list().map { node throws(FileError) in
             if node.isScalar { return Owner(name: try node.text(), email: nil, phone: nil, address: nil) }
             let keys = try node.mapping("an owner", ["name", "email", "phone", "address"])
             return Owner(
@@ -262,8 +262,8 @@ private struct ScenarioAccountReader {
         }
     }
 
-    private func numbers(_ node: ScenarioNode) throws(ScenarioError) -> [ScenarioAccount.Number] {
-        try node.list().map { node throws(ScenarioError) in
+    private func numbers(_ node: FileNode) throws(FileError) -> [ScenarioAccount.Number] {
+        try node.list().map { node throws(FileError) in
             let keys = try node.mapping("an account number", ["type", "status", "expires_in_days"])
             return ScenarioAccount.Number(
                 identifier: try keys["type"]?.word(BankAccount.Numbers.Identifier.self) ?? .accountNumber,
@@ -279,10 +279,10 @@ private struct ScenarioAccountReader {
     private static let pendingDays: ClosedRange<Int64> = 0...60
 
     private func patterns(
-        _ node: ScenarioNode,
+        _ node: FileNode,
         of account: String,
         _ currency: String
-    ) throws(ScenarioError) -> [Pattern] {
+    ) throws(FileError) -> [Pattern] {
         var patterns: [Pattern] = []
         var seen: [String: Int] = [:]
         for node in try node.list() {
@@ -324,7 +324,7 @@ private struct ScenarioAccountReader {
     ]
 
     /// Without a start, days begin at midnight, weeks on Monday and months on the first.
-    private func rhythm(_ node: ScenarioNode, from start: Int64?) throws(ScenarioError) -> Pattern.Rhythm {
+    private func rhythm(_ node: FileNode, from start: Int64?) throws(FileError) -> Pattern.Rhythm {
         let monday = 4 * CivilDay.seconds
         let what = "a rhythm such as \"day\", \"2 weeks\" or \"month\""
         let form = #/(?:([1-9][0-9]{0,5}) )?(second|minute|hour|day|week|month)s?/#
@@ -336,7 +336,7 @@ private struct ScenarioAccountReader {
     }
 
     /// One amount, or one of those between two.
-    private func range(_ node: ScenarioNode, _ currency: String) throws(ScenarioError) -> ClosedRange<Int64> {
+    private func range(_ node: FileNode, _ currency: String) throws(FileError) -> ClosedRange<Int64> {
         if node.isScalar {
             let amount = try node.amount(currency)
             return amount...amount
@@ -346,7 +346,7 @@ private struct ScenarioAccountReader {
         return min(from, to)...max(from, to)
     }
 
-    private func singles(_ node: ScenarioNode, _ currency: String) throws(ScenarioError) -> [ScenarioAccount.Single] {
+    private func singles(_ node: FileNode, _ currency: String) throws(FileError) -> [ScenarioAccount.Single] {
         var singles: [ScenarioAccount.Single] = []
         var seen: [String: Int] = [:]
         for node in try node.list() {
@@ -397,8 +397,8 @@ private struct ScenarioAccountReader {
     }
 
     private func failures(
-        _ node: ScenarioNode
-    ) throws(ScenarioError) -> [ScenarioAccount.Feature: ScenarioAccount.Failure] {
+        _ node: FileNode
+    ) throws(FileError) -> [ScenarioAccount.Feature: ScenarioAccount.Failure] {
         let keys = try node.mapping("failures", ScenarioAccount.Feature.allCases.map(\.rawValue))
         var failures: [ScenarioAccount.Feature: ScenarioAccount.Failure] = [:]
         for feature in ScenarioAccount.Feature.allCases {
@@ -415,10 +415,10 @@ private struct ScenarioAccountReader {
     }
 
     /// Nil for all of them.
-    private func refreshes(_ node: ScenarioNode) throws(ScenarioError) -> Set<Int64>? {
+    private func refreshes(_ node: FileNode) throws(FileError) -> Set<Int64>? {
         if node.isWord("always") { return nil }
         return Set(
-            try node.oneOrMore().map { item throws(ScenarioError) in try item.integer(1...1_000_000, or: ", or always")
+            try node.oneOrMore().map { item throws(FileError) in try item.integer(1...1_000_000, or: ", or always")
             }
         )
     }

@@ -3,6 +3,7 @@
 /// It promises that all of it follows from the customer's name and the time: two servers, or two runs, answer the same,
 /// and what was said of a day is said of it again. Amounts are whole cents and are written with a point and two digits.
 
+internal import FoundationEssentials
 internal import Vault
 
 /// One account of one customer.
@@ -185,41 +186,13 @@ enum Cents {
 /// Moments as FDX writes them, in UTC: `2026-07-15T14:46:41.000Z`.
 enum Moment {
     static func text(_ seconds: Int64) -> String {
-        let (days, rest) = seconds.quotientAndRemainder(dividingBy: 86_400)
-        let (year, month, day) = civil(days)
-        func two(_ number: Int64) -> String { Cents.padded(number, to: 2) }
-        let time = "\(two(rest / 3600)):\(two(rest / 60 % 60)):\(two(rest % 60))"
-        return "\(Cents.padded(year, to: 4))-\(two(month))-\(two(day))T\(time).000Z"
+        Date(timeIntervalSince1970: TimeInterval(seconds))
+            .formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
     }
 
     /// The first second of a date, or of the date of a date and time.
     static func day(_ text: String) -> Int64? {
-        let parts = text.prefix(10).split(separator: "-", omittingEmptySubsequences: false).map { Int64($0) }
-        guard text.utf8.count >= 10, parts.count == 3, let year = parts[0], let month = parts[1], let day = parts[2],
-            (1...12).contains(month), (1...31).contains(day), (1970...9999).contains(year)
-        else { return nil }
-        return days(year, month, day) * 86_400
-    }
-
-    // Howard Hinnant's civil calendar: years begin in March, so that the leap day is the last of its year.
-
-    private static func civil(_ days: Int64) -> (year: Int64, month: Int64, day: Int64) {
-        let shifted = days + 719_468
-        let era = shifted / 146_097
-        let dayOfEra = shifted - era * 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let shiftedMonth = (5 * dayOfYear + 2) / 153
-        let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-        let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-        return (year, month, dayOfYear - (153 * shiftedMonth + 2) / 5 + 1)
-    }
-
-    private static func days(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
-        let shiftedYear = month <= 2 ? year - 1 : year
-        let era = shiftedYear / 400
-        let yearOfEra = shiftedYear - era * 400
-        let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1
-        return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
+        let style = Date.ISO8601FormatStyle().year().month().day()
+        return (try? style.parse(String(text.prefix(10)))).map { Int64($0.timeIntervalSince1970) }
     }
 }

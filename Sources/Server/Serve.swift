@@ -51,6 +51,7 @@ struct Serve: AsyncParsableCommand {
             database,
             ring,
             world,
+            host: settings.host,
             front: { address.forPeople },
             back: { address.forItself }
         )
@@ -64,7 +65,10 @@ struct Serve: AsyncParsableCommand {
                 ring: ring,
                 world: world,
                 keys: keys,
-                directory: Directory((settings.scenario.map { [$0] } ?? []) + [Sandbox()] + banks.connectors),
+                directory: Directory(
+                    (settings.scenario.map { [$0] } ?? []) + configured(settings, world) + [Sandbox()]
+                        + banks.connectors
+                ),
                 bank: banks.bank,
                 address: address,
                 outbound: Outbound(policy: .publicOnly),
@@ -89,6 +93,13 @@ struct Serve: AsyncParsableCommand {
         let logger: Logger
     }
 
+    /// The operator's own institutions.
+    private func configured(_ settings: ServeSettings, _ world: World) throws -> [any Connector] {
+        guard let path = settings.connectors else { return [] }
+        let policy = settings.webhooks.policy(livemode: settings.keyFile != nil)
+        return try ConfiguredInstitutions.read(path, world, Outbound(policy: policy))
+    }
+
     /// Chance follows from the seed where there is one, another for each start on the same data.
     private func makeWorld(_ settings: ServeSettings, _ database: Database) async throws -> World {
         guard let seed = settings.seed else { return World(milliseconds: Self.wallClock) }
@@ -96,7 +107,7 @@ struct Serve: AsyncParsableCommand {
         return World(milliseconds: Self.wallClock, seed: seed, start: start)
     }
 
-    private static let wallClock: @Sendable () -> Int64 = {
+    static let wallClock: @Sendable () -> Int64 = {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
@@ -252,8 +263,16 @@ struct Serve: AsyncParsableCommand {
             ),
             logger: parts.logger
         )
+        let revocations = Revocations(
+            database: parts.database,
+            ring: parts.ring,
+            world: parts.world,
+            directory: parts.directory,
+            logger: parts.logger
+        )
         return [
             Background(work: housekeeping.run), Background(work: refreshes.run), Background(work: deliveries.run),
+            Background(work: revocations.run),
         ]
     }
 

@@ -69,6 +69,9 @@ struct ServeOptions: ParsableArguments {
     @Option(help: "A scenario file: test institutions of your own. LINKSPAN_SANDBOX; default: none.")
     var sandbox: String?
 
+    @Option(help: "A file of institutions: banks to reach, and how. LINKSPAN_CONNECTORS; default: none.")
+    var connectors: String?
+
     @Option(help: "The file of the key ring. LINKSPAN_KEY_FILE; default: made in the data folder, for test mode.")
     var keyFile: String?
 
@@ -83,7 +86,10 @@ struct ServeOptions: ParsableArguments {
 
 /// How events leave the server.
 struct WebhookOptions: ParsableArguments {
-    @Option(help: "Networks beyond the internet that webhooks may reach, with commas. LINKSPAN_ALLOW_NETWORKS.")
+    @Option(
+        help:
+            "Networks beyond the internet that webhooks and connectors may reach, with commas. LINKSPAN_ALLOW_NETWORKS."
+    )
     var allowNetworks: String?
 
     @Option(help: "Seconds for one attempt to deliver an event. LINKSPAN_WEBHOOK_TIMEOUT; default 10.")
@@ -121,6 +127,8 @@ struct ServeSettings {
     let role: Role
     /// Test institutions that the user described.
     let scenario: Scenario?
+    /// The path of the operator's file of institutions.
+    let connectors: String?
     let webhooks: WebhookSettings
     let logLevel: Logger.Level
 
@@ -182,6 +190,7 @@ struct ServeSettings {
                 "--seed (LINKSPAN_SEED) makes secrets that can be guessed: it is not for a server with --key-file."
             )
         }
+        connectors = options.connectors ?? Environment["LINKSPAN_CONNECTORS"]
         scenario = try (options.sandbox ?? Environment["LINKSPAN_SANDBOX"]).map(Self.scenario)
         let demo = options.demo ?? Environment["LINKSPAN_DEMO"] ?? (keyFile == nil ? "on" : "off")
         guard ["on", "off"].contains(demo) else {
@@ -270,7 +279,7 @@ struct WebhookSettings {
     let patience: Int64
     let listenPort: Int
 
-    fileprivate init(_ options: WebhookOptions) throws {
+    init(_ options: WebhookOptions) throws {
         func number(_ flag: String?, _ name: String, _ standard: String, _ range: ClosedRange<Int64>) throws -> Int64 {
             try ServeSettings.number(flag ?? Environment[name] ?? standard, name, in: range)
         }

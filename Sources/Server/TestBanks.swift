@@ -13,6 +13,8 @@ struct TestBanks {
     let bank: Bank
     let connectors: [any Connector]
 
+    static let institutions = [testOAuth, bankOAuth]
+
     private static let testOAuth = Institution(
         id: "fcinst_Qn1a6jqpI0Gb84",
         name: "Test (OAuth)",
@@ -29,12 +31,14 @@ struct TestBanks {
     )
 
     /// - Parameters:
+    ///   - host: the address that this server listens at.
     ///   - front: where browsers reach this server.
     ///   - back: where it reaches itself.
     init(
         _ database: Database,
         _ ring: KeyRing,
         _ world: World,
+        host: String,
         front: @escaping @Sendable () -> String,
         back: @escaping @Sendable () -> String
     ) throws {
@@ -68,7 +72,9 @@ struct TestBanks {
             now: { world.wall() },
             secret: { world.secret("", length: $0) }
         )
-        let line = Line(Outbound(policy: .withLoopback))
+        // Itself, wherever it listens: what it is asked for there is its own, and never leaves this machine.
+        let own = Outbound.Policy.withLoopback.allowed + [Outbound.Network(host)].compactMap { $0 }
+        let line = Line(Outbound(policy: Outbound.Policy(allowing: own, requiresTLS: false)))
         func connector(_ institution: Institution, _ client: String, _ proof: ClientProof, version: String) -> FDX {
             FDX(
                 institution,

@@ -3,8 +3,8 @@
 ///
 /// It promises one clear page whatever came: signed in, turned back, refused, too late, unknown. It names the merchant
 /// and the bank, so that nobody finishes what somebody else began without seeing it; it needs no cookie and no window
-/// that opened it. It takes a state once; nothing is asked of a bank for one that is not good. What becomes of the sign-in
-/// is written for the flow, which asks; the page claims nothing that the flow would have to believe.
+/// that opened it. It takes a state once; nothing is asked of a bank for one that is not good. What becomes of the
+/// sign-in is written for the flow, which asks; the page claims nothing that the flow would have to believe.
 
 internal import Connections
 internal import Database

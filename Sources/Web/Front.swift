@@ -25,7 +25,7 @@ public struct Front: HTTPResponder {
     private let service: Service
     private let router: RouterResponder<BasicRequestContext>
 
-    /// - Parameter answersRequests: false where it says of itself how it is, and serves the test bank, and nothing else.
+    /// - Parameter answersRequests: false where it says how it is and serves the test bank, and nothing else.
     public init(_ service: Service, answersRequests: Bool = true) {
         self.service = service
         let router = Router(context: BasicRequestContext.self, options: .autoGenerateHeadEndpoints)

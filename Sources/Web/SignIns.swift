@@ -347,7 +347,11 @@ extension ConnectorError {
             return StripeError(message: "\(institution.name) refused the sign-in.").with([
                 ("reason", .text("authorization_failed"))
             ])
-        case .accountClosed, .invalidResponse, .superseded, .unsupported:
+        case .unsupported:
+            return StripeError(
+                message: "\(institution.name) does not offer this, or not without a person at its pages."
+            )
+        case .accountClosed, .invalidResponse, .superseded:
             return StripeError(message: "\(institution.name) gave an answer that could not be understood.")
         }
     }

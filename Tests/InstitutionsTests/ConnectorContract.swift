@@ -29,6 +29,7 @@ let exhibits = [
     ExhibitMaker(testDescription: "Sandbox, with a form") {
         Exhibit(connector: Sandbox(), institution: Sandbox.bankNonOAuth, answer: answerForm)
     },
+    ExhibitMaker(testDescription: "The example") { try await ExampleBank.shared().exhibit() },
     ExhibitMaker(testDescription: "FDX 6") { try await TestBank.shared().exhibit("v6") },
     ExhibitMaker(testDescription: "FDX 5") { try await TestBank.shared().exhibit("v5") },
 ]

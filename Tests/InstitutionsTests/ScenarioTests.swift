@@ -502,7 +502,7 @@ struct ScenarioFailureTests {
 }
 
 @Suite("Scenario files: what is refused")
-struct ScenarioErrorTests {
+struct FileErrorTests {
     private func refusal(_ yaml: String) -> String? {
         do {
             _ = try Scenario(yaml: yaml) { _ in }

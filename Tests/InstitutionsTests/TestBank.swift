@@ -6,7 +6,6 @@ import Foundation
 import Hummingbird
 import Institutions
 import Logging
-import NIOCore
 import Outbound
 import ReferenceBank
 import Synchronization
@@ -74,22 +73,8 @@ final class TestBank: Sendable {
         )
         let router = Router(context: BasicRequestContext.self)
         bank.register(on: router)
-        try await serve(router)
-    }
-
-    private func serve(_ router: Router<BasicRequestContext>) async throws {
-        let (ports, found) = AsyncStream.makeStream(of: Int.self)
-        let application = Application(
-            responder: router.buildResponder(),
-            configuration: .init(address: .hostname("127.0.0.1", port: 0)),
-            onServerRunning: { channel in found.yield(channel.localAddress?.port ?? 0) },
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        )
-        Task { try await application.run() }
-        for await port in ports {
-            address.withLock { $0 = "http://127.0.0.1:\(port)/bank" }
-            return
-        }
+        let place = try await serve(router)
+        address.withLock { $0 = "\(place)/bank" }
     }
 
     static let secret: @Sendable (Int) -> String = { length in

@@ -1,9 +1,9 @@
-/// Values of a scenario file, each read as what it must be or refused where it stands.
+/// Values of a file that a person wrote in YAML or JSON, each read as what it must be or refused where it stands.
 
 internal import Yams
 
-/// Why a scenario file was refused, and where.
-public struct ScenarioError: Error, Equatable, CustomStringConvertible {
+/// Why a file was refused, and where.
+public struct FileError: Error, Equatable, CustomStringConvertible {
     /// From 1.
     public let line: Int
     /// From 1.
@@ -41,7 +41,7 @@ public struct ScenarioError: Error, Equatable, CustomStringConvertible {
     }
 }
 
-struct ScenarioNode {
+struct FileNode {
     /// The key that it stands under, for the reader of an error.
     let name: String
     private let node: Node
@@ -51,9 +51,9 @@ struct ScenarioNode {
         self.node = node
     }
 
-    func refusal(_ reason: String) -> ScenarioError { ScenarioError(node.mark, reason) }
+    func refusal(_ reason: String) -> FileError { FileError(node.mark, reason) }
 
-    private func takes(_ what: String) -> ScenarioError {
+    private func takes(_ what: String) -> FileError {
         let found =
             switch node {
             case .scalar(let scalar): isNothing(scalar) ? "nothing" : "'\(scalar.string)'"
@@ -75,13 +75,13 @@ struct ScenarioNode {
 
     // MARK: Scalars
 
-    func text(_ what: String = "a text") throws(ScenarioError) -> String {
+    func text(_ what: String = "a text") throws(FileError) -> String {
         guard let scalar, !scalar.allSatisfy(\.isWhitespace) else { throw takes(what) }
         return scalar
     }
 
     /// - Parameter other: what may stand in its place, for the reader of an error.
-    func integer(_ range: ClosedRange<Int64>, or other: String = "") throws(ScenarioError) -> Int64 {
+    func integer(_ range: ClosedRange<Int64>, or other: String = "") throws(FileError) -> Int64 {
         guard let scalar, let number = Int64(scalar), range.contains(number) else {
             throw takes("a whole number from \(range.lowerBound) to \(range.upperBound)\(other)")
         }
@@ -90,7 +90,7 @@ struct ScenarioNode {
 
     func isWord(_ word: String) -> Bool { scalar == word }
 
-    func flag() throws(ScenarioError) -> Bool {
+    func flag() throws(FileError) -> Bool {
         switch scalar {
         case "true": return true
         case "false": return false
@@ -99,7 +99,7 @@ struct ScenarioNode {
     }
 
     /// A day or a moment, seconds since the Unix epoch.
-    func moment() throws(ScenarioError) -> Int64 {
+    func moment() throws(FileError) -> Int64 {
         guard let moment = scalar.flatMap(CivilDay.moment) else {
             throw takes("a day such as 2026-01-31 or a moment such as 2026-01-31T09:30:00Z")
         }
@@ -107,25 +107,25 @@ struct ScenarioNode {
     }
 
     /// One of the words of a type.
-    func word<Word: RawRepresentable<String> & CaseIterable>(_ type: Word.Type) throws(ScenarioError) -> Word {
+    func word<Word: RawRepresentable<String> & CaseIterable>(_ type: Word.Type) throws(FileError) -> Word {
         guard let word = scalar.flatMap(Word.init(rawValue:)) else {
             throw takes(Self.list(Word.allCases.map(\.rawValue)))
         }
         return word
     }
 
-    func matches<Output>(_ form: Regex<Output>, _ what: String) throws(ScenarioError) -> Output {
+    func matches<Output>(_ form: Regex<Output>, _ what: String) throws(FileError) -> Output {
         guard let output = scalar?.wholeMatch(of: form)?.output else { throw takes(what) }
         return output
     }
 
-    func currency() throws(ScenarioError) -> String {
+    func currency() throws(FileError) -> String {
         guard let scalar, Money.exponent(of: scalar) != nil else { throw takes("a currency of ISO 4217 such as usd") }
         return scalar.lowercased()
     }
 
     /// In minor units.
-    func amount(_ currency: String) throws(ScenarioError) -> Int64 {
+    func amount(_ currency: String) throws(FileError) -> Int64 {
         guard let scalar, let money = Money(scalar, currency) else {
             throw takes("an amount of \(currency) such as \"-1234\(Self.example(currency))\"")
         }
@@ -153,23 +153,23 @@ struct ScenarioNode {
 
     var isMapping: Bool { if case .mapping = node { true } else { false } }
 
-    func list() throws(ScenarioError) -> [ScenarioNode] {
+    func list() throws(FileError) -> [FileNode] {
         guard case .sequence(let sequence) = node else { throw takes("a list") }
-        return sequence.map { ScenarioNode(name, $0) }
+        return sequence.map { FileNode(name, $0) }
     }
 
     /// The list, or the one value that stands in its place.
-    func oneOrMore() throws(ScenarioError) -> [ScenarioNode] { isScalar ? [self] : try list() }
+    func oneOrMore() throws(FileError) -> [FileNode] { isScalar ? [self] : try list() }
 
     /// The values by their keys, in the order of the file.
-    func entries() throws(ScenarioError) -> [(key: String, value: ScenarioNode)] {
+    func entries() throws(FileError) -> [(key: String, value: FileNode)] {
         guard case .mapping(let mapping) = node else { throw takes("keys of its own") }
-        var entries: [(String, ScenarioNode)] = []
+        var entries: [(String, FileNode)] = []
         for (key, value) in mapping {
             guard case .scalar(let scalar) = key else {
-                throw ScenarioError(key.mark, "a key of '\(name)' is not a plain word.")
+                throw FileError(key.mark, "a key of '\(name)' is not a plain word.")
             }
-            entries.append((scalar.string, ScenarioNode(scalar.string, value)))
+            entries.append((scalar.string, FileNode(scalar.string, value)))
         }
         return entries
     }
@@ -177,18 +177,18 @@ struct ScenarioNode {
     /// - Parameters:
     ///   - what: what it describes, with an article.
     ///   - keys: those it may have.
-    func mapping(_ what: String, _ keys: [String]) throws(ScenarioError) -> ScenarioMapping {
+    func mapping(_ what: String, _ keys: [String]) throws(FileError) -> FileMapping {
         guard case .mapping(let mapping) = node else { throw takes("the keys of \(what)") }
-        var values: [String: ScenarioNode] = [:]
+        var values: [String: FileNode] = [:]
         for (key, value) in mapping {
             let word = key.string ?? ""
             guard keys.contains(word) else {
                 let near = Self.nearest(word, keys).map { "; did you mean '\($0)'?" }
-                throw ScenarioError(key.mark, "'\(word)' is not a key of \(what)" + (near ?? "."))
+                throw FileError(key.mark, "'\(word)' is not a key of \(what)" + (near ?? "."))
             }
-            values[word] = ScenarioNode(word, value)
+            values[word] = FileNode(word, value)
         }
-        return ScenarioMapping(what: what, owner: self, values: values)
+        return FileMapping(what: what, owner: self, values: values)
     }
 
     private static func nearest(_ word: String, _ keys: [String]) -> String? {
@@ -215,20 +215,20 @@ struct ScenarioNode {
 }
 
 /// The values of a mapping whose keys are known.
-struct ScenarioMapping {
+struct FileMapping {
     fileprivate let what: String
-    fileprivate let owner: ScenarioNode
-    fileprivate let values: [String: ScenarioNode]
+    fileprivate let owner: FileNode
+    fileprivate let values: [String: FileNode]
 
-    subscript(key: String) -> ScenarioNode? { values[key] }
+    subscript(key: String) -> FileNode? { values[key] }
 
-    func need(_ key: String) throws(ScenarioError) -> ScenarioNode {
+    func need(_ key: String) throws(FileError) -> FileNode {
         guard let value = values[key] else { throw owner.refusal("\(what) needs the key '\(key)'.") }
         return value
     }
 
     /// One of two keys, and not both.
-    func either(_ a: String, _ b: String) throws(ScenarioError) -> ScenarioNode {
+    func either(_ a: String, _ b: String) throws(FileError) -> FileNode {
         if let second = values[b], values[a] != nil { throw second.refusal("\(what) has '\(a)' or '\(b)', not both.") }
         guard let value = values[a] ?? values[b] else { throw owner.refusal("\(what) needs the key '\(a)' or '\(b)'.") }
         return value
