@@ -5,7 +5,11 @@ import re
 
 from playwright.sync_api import expect
 
+from support import REPOSITORY
+
 PATIENCE = 20_000
+DESKTOP = {"width": 1280, "height": 900}
+SCREENSHOTS = REPOSITORY / "artifacts" / "screenshots"
 
 # Answers the outcome of the last flow that was started, or says that it did not end.
 OUTCOME = """() => Promise.race([
@@ -184,3 +188,27 @@ class MerchantPage:
         shown = self.page.get_by_test_id("demo-result")
         expect(shown).to_have_text(re.compile("fcsess_"), timeout=PATIENCE)
         return json.loads(shown.text_content())
+
+
+def photograph(page, name):
+    """One picture for each width and colour scheme; the page is left as wide as it was."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for width, height in ((1280, 900), (360, 740)):
+        page.set_viewport_size({"width": width, "height": height})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", animations="disabled")
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(DESKTOP)
+
+
+def check_accessibility(frame, heading_focused):
+    headings = frame.locator("h1:visible")
+    expect(headings).to_have_count(1)
+    if heading_focused:
+        expect(headings).to_be_focused()
+    assert frame.evaluate(NAMELESS) == []
+    assert frame.evaluate(REPEATED_IDS) == []
+    assert frame.evaluate(SMALL_TARGETS) == []
+    assert frame.evaluate("() => document.documentElement.lang")
+    assert frame.evaluate("() => document.title")

@@ -3,84 +3,18 @@
 Every pane is also photographed, at 1280 and 360 pixels, light and dark, into `artifacts/screenshots`.
 """
 
-import os
 import re
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from person import NAMELESS, OVERFLOW, PATIENCE, REPEATED_IDS, SMALL_TARGETS, MerchantPage, Person
+from person import NAMELESS, OVERFLOW, Person, check_accessibility, photograph
 from support import (
-    BANK, DOWN_ERROR, DOWN_SCHEDULED, DOWN_UNSCHEDULED, FEATURED_AND_FOUND, INVALID_PAYMENT, OWNERSHIP,
-    PUBLISHABLE_KEY, REPOSITORY, TEST, Flow, good,
+    BANK, DOWN_ERROR, DOWN_SCHEDULED, DOWN_UNSCHEDULED, INVALID_PAYMENT, OWNERSHIP, PUBLISHABLE_KEY, TEST, Flow, good,
 )
 
-SCREENSHOTS = REPOSITORY / "artifacts" / "screenshots"
-DESKTOP = {"width": 1280, "height": 900}
 MANUAL = {"manual_entry[mode]": "automatic"}
 PAYABLE = {"filters[require_payment_method_support]": "all"}
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=os.environ.get("LINKSPAN_CHROMIUM"), args=["--no-sandbox"]
-        )
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def page(browser):
-    """A page that fails its test if a script of ours throws or breaks the content policy."""
-    context = browser.new_context(viewport=DESKTOP)
-    context.set_default_timeout(PATIENCE)
-    opened, complaints = context.new_page(), []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("console", lambda line: complaints.append(line.text) if is_complaint(line) else None)
-    yield opened
-    context.close()
-    assert complaints == []
-
-
-def is_complaint(line):
-    """A refused request is what some tests are about; every other error on the console is a defect."""
-    return line.type == "error" and not line.text.startswith("Failed to load resource")
-
-
-@pytest.fixture(scope="session")
-def institutions(server):
-    flow = Flow(server.url, server.api().session())
-    flow.consent()
-    return {name: flow.institution(name) for name in FEATURED_AND_FOUND}
-
-
-@pytest.fixture
-def merchant(page, server, institutions):
-    return MerchantPage(page, server, institutions).open()
-
-
-@pytest.fixture
-def modal(merchant, raw):
-    """Opens the modal for a Session with the given parameters, from a script."""
-
-    def start(call="collectFinancialConnectionsAccounts", **form):
-        return merchant.start(raw.session(**form), PUBLISHABLE_KEY, call)
-
-    return start
-
-
-@pytest.fixture
-def full_page(page, server, raw, institutions):
-    """Opens the flow as a page of its own."""
-
-    def start(**form):
-        session = raw.session(**form)
-        page.goto(Flow(server.url, session).synchronize()["manifest"]["hosted_auth_url"])
-        return Person(page, page, institutions)
-
-    return start
 
 
 # A merchant's page: the modal
@@ -556,30 +490,6 @@ PANES = {
     "error-authorization-failed": (to_refused_sign_in, {}, True),
     "exit-question": (to_exit_question, {}, False),
 }
-
-
-def photograph(page, name):
-    """One picture for each width and colour scheme; the page is left as wide as it was."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    for width, height in ((1280, 900), (360, 740)):
-        page.set_viewport_size({"width": width, "height": height})
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            page.screenshot(path=SCREENSHOTS / f"{name}-{width}-{scheme}.png", animations="disabled")
-    page.emulate_media(color_scheme="light")
-    page.set_viewport_size(DESKTOP)
-
-
-def check_accessibility(frame, heading_focused):
-    headings = frame.locator("h1:visible")
-    expect(headings).to_have_count(1)
-    if heading_focused:
-        expect(headings).to_be_focused()
-    assert frame.evaluate(NAMELESS) == []
-    assert frame.evaluate(REPEATED_IDS) == []
-    assert frame.evaluate(SMALL_TARGETS) == []
-    assert frame.evaluate("() => document.documentElement.lang")
-    assert frame.evaluate("() => document.title")
 
 
 @pytest.mark.parametrize("arrive, form, heading_focused", PANES.values(), ids=PANES.keys())

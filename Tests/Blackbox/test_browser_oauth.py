@@ -7,11 +7,8 @@ import threading
 import pytest
 from playwright.sync_api import expect
 
-from person import PATIENCE, Person
+from person import OVERFLOW, PATIENCE, Person, check_accessibility, photograph
 from support import BANK_OAUTH, TEST, TEST_OAUTH, Flow, good, unique, wait_until
-from test_browser import (  # noqa: F401: fixtures are found by their names
-    browser, check_accessibility, full_page, institutions, merchant, modal, page, photograph,
-)
 
 
 class AtBank:
@@ -291,7 +288,7 @@ def test_every_new_pane(full_page, page, name):
     check_accessibility(page, heading_focused=True)
     photograph(page, name)
     page.set_viewport_size({"width": 320, "height": 640})
-    assert page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert page.evaluate(OVERFLOW) <= 0
 
 
 @pytest.mark.parametrize("name", [TEST_OAUTH, BANK_OAUTH])
@@ -301,7 +298,7 @@ def test_the_banks_own_page(page, server, open_flow, name):
     check_accessibility(page, heading_focused=False)
     photograph(page, "bank-page" if name == BANK_OAUTH else "bank-page-quick")
     page.set_viewport_size({"width": 320, "height": 640})
-    assert page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert page.evaluate(OVERFLOW) <= 0
 
 
 @pytest.mark.parametrize("answer", ["", "?state=nobody", "?state=a&state=b&code=x", "?error=access_denied"])
