@@ -21,7 +21,7 @@ public struct Refreshes: Sendable {
     /// How long an institution may take to answer one call, in seconds; less than the lease.
     private static let patience = 45
     /// Pages without an end are the institution's mistake.
-    private static let maximumPages = 100_000
+    private static let maximumPages = 1_000_000
 
     private let database: Database
     private let ring: KeyRing
