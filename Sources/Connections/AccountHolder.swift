@@ -83,6 +83,13 @@ public struct AccountHolder: Sendable, Equatable {
         "customer": .reference(resource: "customer") { Customer.shape }, "type": .leaf,
     ])
 
+    func write(_ key: String, to json: inout JSONWriter) {
+        json.object(key) { json in
+            json.field(kind.rawValue, id)
+            json.field("type", kind.rawValue)
+        }
+    }
+
     func write(
         _ key: String,
         to json: inout JSONWriter,
@@ -90,18 +97,15 @@ public struct AccountHolder: Sendable, Equatable {
         in scope: Scope,
         _ db: Connection
     ) throws {
+        guard expansion?[kind.rawValue] != nil else { return write(key, to: &json) }
         try json.object(key) { json in
-            if let expansion, expansion[kind.rawValue] != nil {
-                json.key(kind.rawValue)
-                switch kind {
-                case .account:
-                    guard let merchant = try Merchant.find(id, in: db) else { return json.null() }
-                    merchant.write(to: &json)
-                case .customer:
-                    try Customer.find(id, at: .path(param: "id"), in: scope, db).write(to: &json)
-                }
-            } else {
-                json.field(kind.rawValue, id)
+            json.key(kind.rawValue)
+            switch kind {
+            case .account:
+                guard let merchant = try Merchant.find(id, in: db) else { return json.null() }
+                merchant.write(to: &json)
+            case .customer:
+                try Customer.find(id, at: .path(param: "id"), in: scope, db).write(to: &json)
             }
             json.field("type", kind.rawValue)
         }

@@ -31,7 +31,8 @@ public enum Idempotency {
     /// - Parameters:
     ///   - fingerprint: a digest of the method, the path and the parameters.
     ///   - render: how an error that the work throws is answered.
-    /// - work: all that the request does, in one transaction with the key's row; where it throws, nothing of it stays.
+    ///   - known: the answer, where it is known before the work is done: then it is sealed outside of the transaction.
+    ///   - work: all that the request does, in one transaction with the key's row; where it throws, nothing of it stays.
     public static func once(
         key: String,
         fingerprint: [UInt8],
@@ -41,36 +42,43 @@ public enum Idempotency {
         _ world: World,
         _ ring: KeyRing,
         render: @Sendable (StripeError) -> Answer,
+        answering known: Answer? = nil,
         _ work: @escaping @Sendable (Connection) throws -> Answer
     ) async throws -> Answer {
-        let attempt: @Sendable (@escaping @Sendable (Connection) throws -> Answer) async throws -> Answer = { work in
-            try await database.write { db in
+        @Sendable func seal(_ answer: Answer) throws -> [UInt8] {
+            try ring.seal(answer.body, for: .idempotentAnswer, owner: key)
+        }
+        @Sendable func attempt(
+            answering known: Answer?,
+            _ work: @escaping @Sendable (Connection) throws -> Answer
+        ) async throws -> Answer {
+            let sealed = try known.map(seal)
+            return try await database.write { db in
                 if let answer = try replay(key, fingerprint, in: scope, db, world, ring) { return answer }
                 let answer = try work(db)
-                try store(answer, key, fingerprint, request, in: scope, db, world, ring)
+                try store(answer, sealed ?? seal(answer), key, fingerprint, request, in: scope, db, world)
                 return answer
             }
         }
         do {
-            return try await attempt(work)
+            return try await attempt(answering: known, work)
         } catch let error as StripeError where error.status < 500 && error.type != .idempotencyError {
             // Found by the work and so an answer too; if the key was used in the meantime, that answer counts.
             let answer = render(error)
-            return try await attempt { _ in answer }
+            return try await attempt(answering: answer) { _ in answer }
         }
     }
 
     private static func store(
         _ answer: Answer,
+        _ sealed: [UInt8],
         _ key: String,
         _ fingerprint: [UInt8],
         _ request: String,
         in scope: Scope,
         _ db: Connection,
-        _ world: World,
-        _ ring: KeyRing
+        _ world: World
     ) throws {
-        let sealed = try ring.seal(answer.body, for: .idempotentAnswer, owner: key)
         try db.execute(
             """
             INSERT INTO idempotency (merchant, livemode, key, created, fingerprint, request, status, body)

@@ -145,7 +145,6 @@ public enum Migrations {
             PRIMARY KEY (merchant, livemode, id)
         ) {clustered}
         """,
-        "CREATE UNIQUE INDEX session_by_secret ON session (merchant, livemode, client_secret_digest)",
         """
         CREATE TABLE authorization_at_institution (
             merchant {key} NOT NULL,

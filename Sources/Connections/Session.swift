@@ -146,10 +146,15 @@ public struct Session: Sendable {
 
     // MARK: Transitions
 
+    // A client secret says when its Session was made, by which it is found, and then what nobody can guess: 160 bits. An
+    // index over the digests of secrets would cost each new Session a page of its own.
+    private static let secretPrefix = "fcsess_client_secret_"
+    private static let secretLetters = 27
+    private static let idBeginning = Identifier.beginning(.session)
+
     /// A Session that is about to be made, with all that needs no database: sealing is kept off the writer's thread.
     public struct Draft: Sendable {
         fileprivate let session: Session
-        /// The client secret, for the one answer that shows it without unsealing.
         public let secret: String
         fileprivate let digest: [UInt8]
 
@@ -157,7 +162,8 @@ public struct Session: Sendable {
         public init(_ request: Request, lifetime: Int64, in scope: Scope, _ world: World, _ ring: KeyRing) throws {
             let id = world.id(.session)
             let now = world.now()
-            secret = world.secret("fcsess_client_secret_", length: 24)
+            let moment = id.dropFirst(idBeginning.count).prefix(Identifier.momentLetters)
+            secret = world.secret(secretPrefix + moment, length: secretLetters)
             digest = Secret.digest(secret)
             session = Session(
                 id: id,
@@ -169,6 +175,14 @@ public struct Session: Sendable {
                 sealedSecret: try ring.seal(Array(secret.utf8), for: .clientSecret, owner: id),
                 status: .pending
             )
+        }
+
+        /// The JSON of the new Session, which has linked nothing yet, with nothing expanded.
+        public func write(to json: inout JSONWriter, _ version: APIVersion) {
+            let none = Linked(accounts: Page(elements: [], hasMore: false), count: 0, token: nil)
+            session.write(to: &json, for: .server(version), secret, none) { json in
+                session.holder.write("account_holder", to: &json)
+            }
         }
     }
 
@@ -278,14 +292,17 @@ public struct Session: Sendable {
     /// The Session that a client secret opens, in a merchant's mode.
     /// - Throws: one and the same `resource_missing`, whatever was wrong with the secret.
     public static func find(clientSecret: String, in scope: Scope, _ db: Connection) throws -> Session {
-        let session = try db.first(
-            """
-            \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
-            AND client_secret_digest = \(Secret.digest(clientSecret))
-            """,
-            Session.init
-        )
-        guard let session else {
+        let moment = clientSecret.utf8.dropFirst(secretPrefix.utf8.count).dropLast(secretLetters)
+        let from = idBeginning + String(decoding: moment, as: UTF8.self)
+        guard moment.count == Identifier.momentLetters,
+            let session = try db.first(
+                """
+                \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+                AND id > \(from) AND id < \(from + "~") AND client_secret_digest = \(Secret.digest(clientSecret))
+                """,
+                Session.init
+            )
+        else {
             throw StripeError(
                 status: 404,
                 code: "resource_missing",
@@ -391,27 +408,45 @@ public struct Session: Sendable {
         }
     }
 
-    /// - Parameter newSecret: the client secret of a Session that was just made and has linked nothing yet; nil for any
-    ///   other.
+    /// What a Session has linked, as far as its JSON shows it.
+    private struct Linked {
+        let accounts: Page<[UInt8]>
+        let count: Int64
+        let token: BankAccountToken?
+    }
+
     public func write(
         to json: inout JSONWriter,
         for audience: Audience,
-        newSecret: String? = nil,
         expanding expansion: Expansion = .none,
         _ db: Connection,
         _ ring: KeyRing
     ) throws {
-        let secret =
-            try newSecret ?? String(decoding: ring.open(sealedSecret, for: .clientSecret, owner: id), as: UTF8.self)
-        let request = PageRequest(limit: Self.embeddedAccounts)
-        let isNew = newSecret != nil
-        let inner = expansion["accounts"]?["data"] ?? .none
-        let accounts =
-            try isNew
-            ? Page(elements: [], hasMore: false)
-            : Account.page(request, .session(id), expanding: inner, in: scope, db)
-        let count = accounts.hasMore ? try Account.count(of: id, in: scope, db) : Int64(accounts.elements.count)
-        let token = try isNew ? nil : BankAccountToken.find(of: id, in: scope, db)
+        let secret = String(decoding: try ring.open(sealedSecret, for: .clientSecret, owner: id), as: UTF8.self)
+        let accounts = try Account.page(
+            PageRequest(limit: Self.embeddedAccounts),
+            .session(id),
+            expanding: expansion["accounts"]?["data"] ?? .none,
+            in: scope,
+            db
+        )
+        let linked = Linked(
+            accounts: accounts,
+            count: accounts.hasMore ? try Account.count(of: id, in: scope, db) : Int64(accounts.elements.count),
+            token: try BankAccountToken.find(of: id, in: scope, db)
+        )
+        try write(to: &json, for: audience, secret, linked) { json in
+            try holder.write("account_holder", to: &json, expanding: expansion["account_holder"], in: scope, db)
+        }
+    }
+
+    private func write(
+        to json: inout JSONWriter,
+        for audience: Audience,
+        _ secret: String,
+        _ linked: Linked,
+        writeHolder: (inout JSONWriter) throws -> Void
+    ) rethrows {
         let version: APIVersion =
             switch audience {
             case .server(let version): version
@@ -420,26 +455,26 @@ public struct Session: Sendable {
         try json.object { json in
             json.field("id", id)
             json.field("object", "financial_connections.session")
-            try holder.write("account_holder", to: &json, expanding: expansion["account_holder"], in: scope, db)
+            try writeHolder(&json)
             json.object("accounts") { json in
                 json.list(
-                    accounts.elements,
-                    hasMore: accounts.hasMore,
-                    totalCount: count,
+                    linked.accounts.elements,
+                    hasMore: linked.accounts.hasMore,
+                    totalCount: linked.count,
                     url: "/v1/financial_connections/accounts?session=\(id)"
                 ) { account, json in json.rendered(account) }
             }
             if version.hasSessionConfiguration {
                 json.key("bank_account_token")
-                if let token { token.write(to: &json) } else { json.null() }
+                if let token = linked.token { token.write(to: &json) } else { json.null() }
             }
             json.field("client_secret", audience.knowsSecret ? secret : nil)
             writeConfiguration(to: &json, version)
             if case .client = audience {
-                if let first = accounts.elements.last {
+                if let first = linked.accounts.elements.last {
                     json.field("payment_account", rendered: first)
-                } else if let token {
-                    token.writePaymentAccount(to: &json)
+                } else {
+                    linked.token?.writePaymentAccount(to: &json)
                 }
             }
             json.field("permissions", configuration.permissions)

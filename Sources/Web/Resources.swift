@@ -59,15 +59,13 @@ enum Sessions {
         let service = call.service
         let lifetime = service.settings.sessionLifetime
         let draft = try Session.Draft(request, lifetime: lifetime, in: call.scope, service.world, service.ring)
+        if expansion.isEmpty {
+            let answer = Call.answer { json in draft.write(to: &json, version) }
+            return try await call.write(answering: answer) { db in _ = try Session.create(draft, db) }
+        }
         return try await call.write { db, json in
-            try Session.create(draft, db).write(
-                to: &json,
-                for: .server(version),
-                newSecret: draft.secret,
-                expanding: expansion,
-                db,
-                service.ring
-            )
+            let session = try Session.create(draft, db)
+            try session.write(to: &json, for: .server(version), expanding: expansion, db, service.ring)
         }
     }
 

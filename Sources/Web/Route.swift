@@ -85,9 +85,25 @@ struct Call: Sendable {
 
     /// Makes one change, at most once for an idempotency key, and answers when it is on disk.
     func write(_ body: @escaping @Sendable (Connection, inout JSONWriter) throws -> Void) async throws -> Answer {
-        guard let idempotencyKey else {
-            return try await service.database.write { db in try Self.answer(db, body) }
+        try await once { db in try Self.answer(db, body) }
+    }
+
+    /// The same where the answer is known before the change is made.
+    func write(
+        answering answer: Answer,
+        _ body: @escaping @Sendable (Connection) throws -> Void
+    ) async throws -> Answer {
+        try await once(answering: answer) { db in
+            try body(db)
+            return answer
         }
+    }
+
+    private func once(
+        answering known: Answer? = nil,
+        _ work: @escaping @Sendable (Connection) throws -> Answer
+    ) async throws -> Answer {
+        guard let idempotencyKey else { return try await service.database.write(work) }
         return try await Idempotency.once(
             key: idempotencyKey,
             fingerprint: fingerprint(),
@@ -96,8 +112,10 @@ struct Call: Sendable {
             service.database,
             service.world,
             service.ring,
-            render: { error in Answer(status: error.status, body: error.body()) }
-        ) { db in try Self.answer(db, body) }
+            render: { error in Answer(status: error.status, body: error.body()) },
+            answering: known,
+            work
+        )
     }
 
     private static func answer(
@@ -111,7 +129,7 @@ struct Call: Sendable {
 
     /// An answer that needs no database.
     static func answer(status: Int = 200, _ body: (inout JSONWriter) throws -> Void) rethrows -> Answer {
-        var json = JSONWriter()
+        var json = JSONWriter(capacity: 2048)
         try body(&json)
         return Answer(status: status, body: json.finish())
     }

@@ -37,6 +37,13 @@ public struct Identifier: Sendable {
     private static let alphabet = Array("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".utf8)
     private static let timeLetters = 7
     private static let sequenceLetters = 2
+    /// The API's longer ids begin with it.
+    private static let leading = "1"
+    /// How many letters say when an id was made. No two ids of a process share them.
+    public static let momentLetters = timeLetters + sequenceLetters
+
+    /// What the ids of a kind with 24 letters begin with, before the moment.
+    public static func beginning(_ kind: Kind) -> String { kind.rawValue + leading }
 
     /// - Parameters:
     ///   - milliseconds: since the Unix epoch.
@@ -49,13 +56,13 @@ public struct Identifier: Sendable {
     ) -> String {
         var letters: [UInt8] = Array(kind.rawValue.utf8)
         letters.reserveCapacity(letters.count + kind.length)
-        // The API's longer ids begin with a 1, but for those of refreshes.
-        let leading = kind.length == 24 && kind != .transactionRefresh ? 1 : 0
-        if leading == 1 { letters.append(UInt8(ascii: "1")) }
+        // All but those of refreshes.
+        let isLed = kind.length == 24 && kind != .transactionRefresh
+        if isLed { letters.append(contentsOf: leading.utf8) }
         append(UInt64(max(0, milliseconds)), digits: timeLetters, to: &letters)
         append(sequence, digits: sequenceLetters, to: &letters)
         // Ten letters are less than 64 bits; that some are likelier by 10⁻¹ of a billionth matters to no id.
-        var rest = kind.length - leading - timeLetters - sequenceLetters
+        var rest = kind.length - (isLed ? 1 : 0) - momentLetters
         while rest > 0 {
             append(random.next(), digits: min(rest, 10), to: &letters)
             rest -= 10

@@ -676,7 +676,7 @@ def test_a_deleted_customer_keeps_its_accounts_and_gets_no_session(raw):
 
 def test_ids_have_the_published_shapes(linked):
     assert re.fullmatch(r"fcsess_1[A-Za-z0-9]{23}", linked["id"])
-    assert re.fullmatch(r"fcsess_client_secret_[A-Za-z0-9]{24}", linked["client_secret"])
+    assert re.fullmatch(r"fcsess_client_secret_[A-Za-z0-9]{36}", linked["client_secret"])
     assert linked["id"].removeprefix("fcsess_") not in linked["client_secret"]
     for account in linked["accounts"]["data"]:
         assert re.fullmatch(r"fca_1[A-Za-z0-9]{23}", account["id"])

@@ -43,7 +43,7 @@ struct AtRestTests {
         }
         try await stage.finish(session)
         let hidden = [
-            secret, String(secret.suffix(24)), "linked credential canary", "note canary", "sign-in credential canary",
+            secret, String(secret.suffix(27)), "linked credential canary", "note canary", "sign-in credential canary",
             "900123456789", "address-canary", "state-canary",
         ]
         for isClosed in [false, true] {

@@ -28,7 +28,7 @@ struct SessionTests {
             "permissions": ["payment_method"], "prefetch": .null, "return_url": .null,
         ]
         #expect(json == expected)
-        #expect(secret.hasPrefix("fcsess_client_secret_") && secret.utf8.count == 45)
+        #expect(secret.hasPrefix("fcsess_client_secret_") && secret.utf8.count == 57)
         #expect(session.status == .pending && session.expires == Stage.start + Stage.lifetime)
     }
 
@@ -269,7 +269,8 @@ struct SessionLifeTests {
         let wrong = [
             (secret, Scope(merchant: scope.merchant, livemode: true)),
             (secret, Scope(merchant: "acct_other", livemode: false)), (secret + "x", scope), ("", scope),
-            (session.id, scope),
+            (session.id, scope), (String(secret.dropLast()), scope),
+            (String(secret.dropLast(27)) + String(repeating: "A", count: 27), scope),
         ]
         for (text, scope) in wrong {
             await #expect(throws: missing) {
