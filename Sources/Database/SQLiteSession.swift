@@ -12,13 +12,17 @@ final class SQLiteSession: @unchecked Sendable {
     ]
 
     private let handle: OpaquePointer
-    private var prepared: [String: OpaquePointer] = [:]
+    private var prepared: [String: Statement] = [:]
     /// The hints of the transaction that is open.
     var wakes: Set<Wake> = []
+
+    /// The engine keeps no sums of its memory: they would cost a lock for each allocation. Once, before it is used.
+    private static let configuration: Void = { _ = linkspan_configure() }()
 
     /// Opens a file, made where there is none.
     /// - Parameter path: a path, or `:memory:`.
     init(path: String) throws {
+        Self.configuration
         var handle: OpaquePointer?
         let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX
         let code = sqlite3_open_v2(path, &handle, flags, nil)
@@ -37,7 +41,7 @@ final class SQLiteSession: @unchecked Sendable {
     }
 
     deinit {
-        for statement in prepared.values { sqlite3_finalize(statement) }
+        for statement in prepared.values { sqlite3_finalize(statement.handle) }
         sqlite3_close_v2(handle)
     }
 
@@ -52,13 +56,13 @@ final class SQLiteSession: @unchecked Sendable {
     func query(_ sql: SQL, _ each: (OpaquePointer) throws -> Bool) throws {
         let statement = try statement(sql.text)
         defer {
-            sqlite3_reset(statement)
-            sqlite3_clear_bindings(statement)
+            sqlite3_reset(statement.handle)
+            sqlite3_clear_bindings(statement.handle)
         }
-        try bind(sql.binds, to: statement)
+        guard statement.bind(sql.binds) else { throw failure(sqlite3_errcode(handle)) }
         while true {
-            switch sqlite3_step(statement) {
-            case SQLITE_ROW: guard try each(statement) else { return }
+            switch sqlite3_step(statement.handle) {
+            case SQLITE_ROW: guard try each(statement.handle) else { return }
             case SQLITE_DONE: return
             case let code: throw failure(code)
             }
@@ -89,37 +93,80 @@ final class SQLiteSession: @unchecked Sendable {
         guard code == SQLITE_OK || code == SQLITE_BUSY else { throw failure(code) }
     }
 
-    private func statement(_ text: String) throws -> OpaquePointer {
+    private func statement(_ text: String) throws -> Statement {
         if let statement = prepared[text] {
-            precondition(sqlite3_stmt_busy(statement) == 0, "a statement is run while its own rows are read")
+            precondition(sqlite3_stmt_busy(statement.handle) == 0, "a statement is run while its own rows are read")
             return statement
         }
-        var statement: OpaquePointer?
+        var pointer: OpaquePointer?
         let rendered = SQL.render(text, tokens: Self.tokens)
-        let code = sqlite3_prepare_v3(handle, rendered, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &statement, nil)
-        guard code == SQLITE_OK, let statement else { throw failure(code) }
+        let code = sqlite3_prepare_v3(handle, rendered, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &pointer, nil)
+        guard code == SQLITE_OK, let pointer else { throw failure(code) }
+        let statement = Statement(pointer)
         prepared[text] = statement
         return statement
     }
 
-    private func bind(_ binds: [SQL.Value], to statement: OpaquePointer) throws {
-        for (offset, value) in binds.enumerated() {
-            let index = Int32(offset + 1)
-            let code: Int32 =
-                switch value {
-                case .null: sqlite3_bind_null(statement, index)
-                case .integer(let integer): sqlite3_bind_int64(statement, index, integer)
-                case .text(var text):
-                    text.withUTF8 { linkspan_bind_text(statement, index, $0.baseAddress, Int32($0.count)) }
-                case .bytes(let bytes):
-                    bytes.withUnsafeBytes { linkspan_bind_blob(statement, index, $0.baseAddress, Int32($0.count)) }
-                }
-            guard code == SQLITE_OK else { throw failure(code) }
-        }
-    }
-
     private func failure(_ code: Int32) -> SQLiteError {
         SQLiteError(code: code, message: String(cString: sqlite3_errmsg(handle)))
+    }
+}
+
+/// A prepared statement, with the bytes that are bound to it: the engine reads them where they lie and copies nothing.
+private final class Statement {
+    let handle: OpaquePointer
+    private var bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 512, alignment: 1)
+
+    init(_ handle: OpaquePointer) {
+        self.handle = handle
+    }
+
+    deinit {
+        bytes.deallocate()
+    }
+
+    /// - Returns: false where the engine refuses a bind.
+    func bind(_ binds: [SQL.Value]) -> Bool {
+        let needed = binds.reduce(0) { $0 + $1.size }
+        if needed > bytes.count {
+            bytes.deallocate()
+            bytes = .allocate(byteCount: 2 * needed, alignment: 1)
+        }
+        guard var free = bytes.baseAddress else { return false }
+        func keep(_ source: UnsafeRawBufferPointer) -> (start: UnsafeMutableRawPointer, count: Int32) {
+            let start = free
+            if let first = source.baseAddress { start.copyMemory(from: first, byteCount: source.count) }
+            free += source.count
+            return (start, Int32(source.count))
+        }
+        for (index, value) in zip(Int32(1)..., binds) {
+            let code: Int32
+            switch value {
+            case .null:
+                code = sqlite3_bind_null(handle, index)
+            case .integer(let integer):
+                code = sqlite3_bind_int64(handle, index, integer)
+            case .text(var text):
+                let kept = text.withUTF8 { keep(UnsafeRawBufferPointer($0)) }
+                code = sqlite3_bind_text(handle, index, kept.start, kept.count, nil)
+            case .bytes(let source):
+                let kept = source.withUnsafeBytes(keep)
+                code = sqlite3_bind_blob(handle, index, kept.start, kept.count, nil)
+            }
+            guard code == SQLITE_OK else { return false }
+        }
+        return true
+    }
+}
+
+extension SQL.Value {
+    /// How many bytes it is, beside a number.
+    fileprivate var size: Int {
+        switch self {
+        case .null, .integer: 0
+        case .text(let text): text.utf8.count
+        case .bytes(let bytes): bytes.count
+        }
     }
 }
 

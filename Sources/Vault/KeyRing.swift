@@ -76,13 +76,15 @@ public struct KeyRing: Sendable {
     /// - Parameter owner: the id of the row that the sealed bytes are stored in.
     public func seal(_ secret: [UInt8], for purpose: Purpose, owner: String) throws(VaultError) -> [UInt8] {
         guard let key = keys.first, let derived = key.derived[purpose] else { throw .badKeyRing }
-        var header = [Self.format]
-        withUnsafeBytes(of: key.id.bigEndian) { header.append(contentsOf: $0) }
+        var sealed = [Self.format]
+        sealed.reserveCapacity(Self.headerLength + secret.count + 28)
+        withUnsafeBytes(of: key.id.bigEndian) { sealed.append(contentsOf: $0) }
         do {
-            let context = Self.context(header, purpose, owner)
+            let context = Self.context(sealed, purpose, owner)
             let box = try AES.GCM.seal(secret, using: derived, authenticating: context)
             guard let combined = box.combined else { throw VaultError.cannotSeal }
-            return header + combined
+            combined.withUnsafeBytes { sealed.append(contentsOf: $0) }
+            return sealed
         } catch {
             throw .cannotSeal
         }
@@ -103,8 +105,12 @@ public struct KeyRing: Sendable {
         }
     }
 
-    private static func context(_ header: [UInt8], _ purpose: Purpose, _ owner: String) -> Data {
-        Data(header + Array("\(purpose.rawValue)|\(owner)".utf8))
+    private static func context(_ header: [UInt8], _ purpose: Purpose, _ owner: String) -> [UInt8] {
+        var context = header
+        context.append(contentsOf: purpose.rawValue.utf8)
+        context.append(UInt8(ascii: "|"))
+        context.append(contentsOf: owner.utf8)
+        return context
     }
 
     /// A stable, irreversible mark of a value, the same for equal values: how two bank accounts are told to be one.

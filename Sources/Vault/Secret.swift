@@ -34,12 +34,12 @@ public enum Secret {
 
     /// SHA-256, for secrets that are random and long enough that nobody can try them all.
     public static func digest(_ secret: String) -> [UInt8] {
-        [UInt8](SHA256.hash(data: Data(secret.utf8)))
+        digest(Array(secret.utf8))
     }
 
     /// SHA-256 of a whole message.
     public static func digest(_ message: [UInt8]) -> [UInt8] {
-        [UInt8](SHA256.hash(data: message))
+        SHA256.hash(data: message).withUnsafeBytes { [UInt8]($0) }
     }
 
     /// Bytes as letters and digits, one each.

@@ -21,10 +21,10 @@ struct Authenticator: Sendable {
     /// The credential of a request as it was sent, unchecked.
     /// - Throws: 401 where there is none.
     static func credential(_ headers: HTTPFields) throws(StripeError) -> String {
-        guard let header = headers[.authorization], !header.isEmpty else { throw missing }
+        guard let header = headers.value(.authorization), !header.isEmpty else { throw missing }
         // What every SDK sends, without the work that the other spellings need.
         if header.utf8.count > 7, header.hasPrefix("Bearer "), header.utf8.dropFirst(7).first != UInt8(ascii: " ") {
-            return String(header.dropFirst(7))
+            return String(Substring(header.utf8.dropFirst(7)))
         }
         let parts = header.split(separator: " ", maxSplits: 1)
         guard parts.count == 2 else { throw missing }
@@ -64,7 +64,6 @@ struct Authenticator: Sendable {
     }
 
     private func find(_ credential: String) async throws -> APIKey {
-        guard APIKey.parse(credential) != nil else { throw Self.unknown(credential) }
         let digest = Secret.digest(credential)
         let now = world.now()
         let key: APIKey
@@ -72,7 +71,9 @@ struct Authenticator: Sendable {
         if let known {
             key = known
         } else {
-            guard let stored = try await database.lookup({ try APIKey.find(digest: digest, in: $0) }) else {
+            guard APIKey.parse(credential) != nil,
+                let stored = try await database.lookup({ try APIKey.find(digest: digest, in: $0) })
+            else {
                 throw Self.unknown(credential)
             }
             cache.store(stored, digest, at: now, generation: generation)

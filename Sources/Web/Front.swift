@@ -175,6 +175,7 @@ struct Endpoint: Sendable {
             form: form,
             fingerprint: {
                 var canonical = Array("\(request.method.rawValue) \(request.uri.path)\n".utf8)
+                canonical.reserveCapacity(1024)
                 form.appendCanonical(to: &canonical)
                 return Secret.digest(canonical)
             },
@@ -194,7 +195,7 @@ struct Endpoint: Sendable {
         }
         let key = try await service.authenticator.authenticate(credential, for: route.access)
         if case .testHelper = route.access, key.scope.livemode { throw unknownRoute }
-        if let account = headers[.stripeAccount], account != key.scope.merchant {
+        if let account = headers.value(.stripeAccount), account != key.scope.merchant {
             throw StripeError(
                 status: 403,
                 code: "account_invalid",
@@ -212,13 +213,13 @@ struct Endpoint: Sendable {
 
     /// The clients of the flow send old versions with flags; they are answered alike, whatever the version.
     private func version(_ headers: HTTPFields) throws(StripeError) -> APIVersion {
-        guard let header = headers[.stripeVersion], !header.isEmpty else { return .standard }
+        guard let header = headers.value(.stripeVersion), !header.isEmpty else { return .standard }
         if case .client = route.access { return .standard }
         return try APIVersion(header: header)
     }
 
     private static func idempotencyKey(_ headers: HTTPFields) throws(StripeError) -> String? {
-        guard let key = headers[.idempotencyKey], !key.isEmpty else { return nil }
+        guard let key = headers.value(.idempotencyKey), !key.isEmpty else { return nil }
         guard key.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F }) else {
             throw StripeError(type: .idempotencyError, message: "Idempotency keys can have ASCII characters only.")
         }
@@ -232,14 +233,13 @@ struct Endpoint: Sendable {
     }
 
     static func body(of request: Request) async throws -> [UInt8] {
-        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > Front.maximumBody {
+        if let length = request.headers.value(.contentLength).flatMap({ Int($0) }), length > Front.maximumBody {
             throw StripeError.tooLargeBody(maximum: Front.maximumBody)
         }
         do {
             let buffer = try await request.body.collect(upTo: Front.maximumBody)
-            let header = request.headers[.contentType] ?? ""
-            let type = header.prefix { $0 != ";" && $0 != " " }.lowercased()
-            if buffer.readableBytes > 0, !type.isEmpty, type != "application/x-www-form-urlencoded" {
+            let type = request.headers.value(.contentType) ?? ""
+            if buffer.readableBytes > 0, type != Self.formType, !Self.isForm(type) {
                 throw StripeError(
                     message:
                         "Invalid request (check that your POST content type is application/x-www-form-urlencoded). "
@@ -257,6 +257,14 @@ struct Endpoint: Sendable {
         }
     }
 
+    private static let formType = "application/x-www-form-urlencoded"
+
+    /// Whether a content type is that of a form, however it is written, or says nothing.
+    private static func isForm(_ type: String) -> Bool {
+        let name = type.prefix { $0 != ";" && $0 != " " }.lowercased()
+        return name.isEmpty || name == formType
+    }
+
     private static func decoded(_ segment: String) -> String {
         segment.utf8.contains(UInt8(ascii: "%")) ? Form.percentDecoded(segment) ?? segment : segment
     }
@@ -265,11 +273,11 @@ struct Endpoint: Sendable {
 
     private static func response(_ answer: Answer, requestID: String, _ call: Call) -> Response {
         var headers = common(requestID)
-        headers[.stripeVersion] = call.version.description
-        if let key = call.idempotencyKey { headers[.idempotencyKey] = key }
+        headers.append(HTTPField(name: .stripeVersion, value: call.version.description))
+        if let key = call.idempotencyKey { headers.append(HTTPField(name: .idempotencyKey, value: key)) }
         if let original = answer.original {
-            headers[.idempotentReplayed] = "true"
-            headers[.originalRequest] = original
+            headers.append(HTTPField(name: .idempotentReplayed, value: "true"))
+            headers.append(HTTPField(name: .originalRequest, value: original))
         }
         return Response(
             status: .init(code: answer.status),
@@ -312,6 +320,14 @@ struct Endpoint: Sendable {
             .accessControlMaxAge: "7200",
         ]
     )
+}
+
+extension HTTPFields {
+    /// The same as the subscript, but without the work of joining what nearly always came once.
+    func value(_ name: HTTPField.Name) -> String? {
+        guard let first = firstIndex(where: { $0.name == name }) else { return nil }
+        return self[(first + 1)...].contains { $0.name == name } ? self[name] : self[first].value
+    }
 }
 
 extension HTTPField.Name {

@@ -7,6 +7,8 @@ final class Metrics: Sendable {
     /// Upper bounds of the histogram's buckets, in seconds.
     private static let bounds: [Double] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
+    private static let methods = ["GET", "POST", "DELETE", "OPTIONS", "HEAD"]
+
     private struct Key: Hashable {
         let route: String
         let method: String
@@ -29,7 +31,7 @@ final class Metrics: Sendable {
 
     func record(route: String, method: String, status: Int, duration: Duration) {
         // Methods come from outside: those that are not served are one.
-        let method = ["GET", "POST", "DELETE", "OPTIONS", "HEAD"].contains(method) ? method : "other"
+        let method = Self.methods.contains(method) ? method : "other"
         let (whole, fraction) = duration.components
         let seconds = Double(whole) + Double(fraction) / 1e18
         series.withLock { series in

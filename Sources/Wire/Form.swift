@@ -29,7 +29,9 @@ public struct FormMap: Sendable, Equatable {
 
     /// The elements of an array, in the order of their indices.
     public var elements: [FormNode] {
-        zip(keys, nodes).map { (Int($0) ?? 0, $1) }.sorted { $0.0 < $1.0 }.map(\.1)
+        let indices = keys.map { Int($0) ?? 0 }
+        if zip(indices, indices.dropFirst()).allSatisfy({ $0 <= $1 }) { return nodes }
+        return zip(indices, nodes).sorted { $0.0 < $1.0 }.map(\.1)
     }
 
     /// The same bytes for the same parameters, however they were ordered and spelled.

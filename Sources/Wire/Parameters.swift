@@ -75,7 +75,7 @@ public struct Parameters: Sendable {
         guard let node = map[name] else { return nil }
         guard case .value(let value) = node else { throw .badString(path(name)) }
         guard !value.isEmpty else { throw .empty(path(name)) }
-        guard value.unicodeScalars.count <= maximum else { throw .tooLong(path(name), value, maximum: maximum) }
+        guard value.isWithin(maximum) else { throw .tooLong(path(name), value, maximum: maximum) }
         return value
     }
 
@@ -155,6 +155,22 @@ public struct Parameters: Sendable {
     /// Scalars of an array, each named by its index; nil where the parameter is absent.
     public func strings(_ name: String, maximumCount: Int = 100) throws(StripeError) -> [(path: String, value: String)]?
     {
+        guard let values = try scalars(name, maximumCount: maximumCount) else { return nil }
+        return values.enumerated().map { ("\(path(name))[\($0)]", $1) }
+    }
+
+    /// An array of enum values, repeated ones taken once; nil where the parameter is absent.
+    public func choices(_ name: String, of allowed: [String]) throws(StripeError) -> [String]? {
+        guard let values = try scalars(name) else { return nil }
+        var chosen: [String] = []
+        for (index, value) in values.enumerated() {
+            guard allowed.contains(value) else { throw .badEnum("\(path(name))[\(index)]", allowed: allowed) }
+            if !chosen.contains(value) { chosen.append(value) }
+        }
+        return chosen
+    }
+
+    private func scalars(_ name: String, maximumCount: Int = 100) throws(StripeError) -> [String]? {
         guard let node = map[name] else { return nil }
         guard case .map(let map) = node, map.isList else {
             if node == .value("") { return [] }
@@ -162,26 +178,15 @@ public struct Parameters: Sendable {
         }
         let elements = map.elements
         guard elements.count <= maximumCount else { throw .tooMany(path(name), maximum: maximumCount) }
-        var values: [(path: String, value: String)] = []
+        var values: [String] = []
+        values.reserveCapacity(elements.count)
         for (index, element) in elements.enumerated() {
-            let path = "\(path(name))[\(index)]"
-            guard case .value(let value) = element else { throw .badString(path) }
-            guard !value.isEmpty else { throw .empty(path) }
-            guard value.unicodeScalars.count <= 5000 else { throw .tooLong(path, value, maximum: 5000) }
-            values.append((path, value))
+            guard case .value(let value) = element else { throw .badString("\(path(name))[\(index)]") }
+            guard !value.isEmpty else { throw .empty("\(path(name))[\(index)]") }
+            guard value.isWithin(5000) else { throw .tooLong("\(path(name))[\(index)]", value, maximum: 5000) }
+            values.append(value)
         }
         return values
-    }
-
-    /// An array of enum values, repeated ones taken once; nil where the parameter is absent.
-    public func choices(_ name: String, of allowed: [String]) throws(StripeError) -> [String]? {
-        guard let values = try strings(name) else { return nil }
-        var chosen: [String] = []
-        for (path, value) in values {
-            guard allowed.contains(value) else { throw .badEnum(path, allowed: allowed) }
-            if !chosen.contains(value) { chosen.append(value) }
-        }
-        return chosen
     }
 
     // MARK: Groups
@@ -281,5 +286,12 @@ public enum URLScheme {
         guard rest.hasPrefix("//") else { return false }
         let authority = rest.dropFirst(2).prefix { $0 != "/" && $0 != "?" && $0 != "#" }
         return !authority.isEmpty && authority.first != ":" && !authority.contains("@")
+    }
+}
+
+extension String {
+    /// Whether it has at most so many characters, as the API counts them.
+    fileprivate func isWithin(_ maximum: Int) -> Bool {
+        utf8.count <= maximum || unicodeScalars.count <= maximum
     }
 }
