@@ -692,7 +692,7 @@ public struct Account: Sendable {
 
     func record(_ kind: Event.Kind, by cause: Cause, _ db: Connection, _ world: World) throws {
         let own = try self.world(db, world)
-        try Event.record(kind, object: rendering(db), by: cause, in: scope, db, own)
+        try Event.record(kind, object: rendering(depth: 0, db), by: cause, in: scope, db, own)
     }
 
     // MARK: Statements
@@ -971,6 +971,12 @@ public struct Account: Sendable {
             page = try PageRequest(parameters)
         }
 
+        /// Whether the page is read by one statement, as long as nothing is expanded.
+        public var isSimple: Bool {
+            if case .all = filter { return page.cursor == nil }
+            return false
+        }
+
         /// Where the list continues, with its filter.
         fileprivate var url: String {
             let path = "/v1/financial_connections/accounts"
@@ -1035,11 +1041,16 @@ public struct Account: Sendable {
         }
         let page = try page(query.page, query.filter, expanding: expansion["data"] ?? .none, in: scope, db)
         json.object { json in
-            json.list(page.elements, hasMore: page.hasMore, url: query.url) { account, json in json.rendered(account) }
+            json.list(page.elements, hasMore: page.hasMore, url: query.url) { account, json in
+                json.rendered(account, depth: Self.listDepth)
+            }
         }
     }
 
     // MARK: JSON
+
+    /// How deep an account stands in a list. Renderings are stored as they stand there, so that a page is copied whole.
+    static let listDepth = 2
 
     public static let shape = Expansion.Shape.object([
         "id": .leaf, "object": .leaf, "account_holder": AccountHolder.shape, "account_numbers": .leaf, "balance": .leaf,
@@ -1073,13 +1084,17 @@ public struct Account: Sendable {
                 WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
                 """
             ) { try $0.bytes(0) }
-            if let stored { return json.rendered(stored) }
+            if let stored { return json.rendered(stored, depth: listDepth) }
         }
         try find(id, at: place, in: scope, db).write(to: &json, expanding: expansion, db)
     }
 
-    private func rendering(expanding expansion: Expansion = .none, _ db: Connection) throws -> [UInt8] {
-        var json = JSONWriter()
+    private func rendering(
+        expanding expansion: Expansion = .none,
+        depth: Int = listDepth,
+        _ db: Connection
+    ) throws -> [UInt8] {
+        var json = JSONWriter(depth: depth)
         try write(to: &json, expanding: expansion, db)
         return json.bytes
     }

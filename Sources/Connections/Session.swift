@@ -462,7 +462,7 @@ public struct Session: Sendable {
                     hasMore: linked.accounts.hasMore,
                     totalCount: linked.count,
                     url: "/v1/financial_connections/accounts?session=\(id)"
-                ) { account, json in json.rendered(account) }
+                ) { account, json in json.rendered(account, depth: Account.listDepth) }
             }
             if version.hasSessionConfiguration {
                 json.key("bank_account_token")
@@ -472,7 +472,7 @@ public struct Session: Sendable {
             writeConfiguration(to: &json, version)
             if case .client = audience {
                 if let first = linked.accounts.elements.last {
-                    json.field("payment_account", rendered: first)
+                    json.field("payment_account", rendered: first, depth: Account.listDepth)
                 } else {
                     linked.token?.writePaymentAccount(to: &json)
                 }

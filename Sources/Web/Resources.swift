@@ -84,9 +84,10 @@ enum Accounts {
     static func list(_ call: Call) async throws -> Answer {
         let query = try Account.Query(call.parameters(Account.Query.names))
         let expansion = try call.expansion(Account.listShape)
-        return try await call.read { [scope = call.scope] db, json in
+        let answer: @Sendable (Connection, inout JSONWriter) throws -> Void = { [scope = call.scope] db, json in
             try Account.writeList(query, expanding: expansion, in: scope, db, to: &json)
         }
+        return try await query.isSimple && expansion.isEmpty ? call.lookup(answer) : call.read(answer)
     }
 
     static func retrieve(_ call: Call) async throws -> Answer {

@@ -7,8 +7,10 @@ public struct JSONWriter {
     /// Whether the container being written holds a member already.
     private var hasMember = false
 
-    public init(capacity: Int = 1024) {
+    /// - Parameter depth: how many containers what is written will stand in.
+    public init(capacity: Int = 1024, depth: Int = 0) {
         bytes.reserveCapacity(capacity)
+        self.depth = depth
     }
 
     // MARK: Containers
@@ -101,9 +103,9 @@ public struct JSONWriter {
     }
 
     /// A member whose value is JSON that this type wrote before, indented anew to stand here.
-    public mutating func field(_ key: String, rendered: [UInt8]) {
+    public mutating func field(_ key: String, rendered: [UInt8], depth written: Int = 0) {
         self.key(key)
-        self.rendered(rendered)
+        self.rendered(rendered, depth: written)
     }
 
     /// Starts a member; a value must follow.
@@ -137,16 +139,17 @@ public struct JSONWriter {
     }
 
     /// JSON that this type wrote before, as an element of an array or the value of a key.
-    public mutating func rendered(_ json: [UInt8]) {
+    /// - Parameter written: the depth that it was written for; it is copied as it is where it stands so deep.
+    public mutating func rendered(_ json: [UInt8], depth written: Int = 0) {
         hasMember = true
-        guard depth > 0 else { return bytes.append(contentsOf: json) }
+        guard depth != written else { return bytes.append(contentsOf: json) }
         json.withUnsafeBytes { json in
             // A string never holds a bare line feed, so each one ends a line.
             var start = 0
             for index in json.indices where json[index] == UInt8(ascii: "\n") {
                 bytes.append(contentsOf: json[start...index])
                 indent()
-                start = index + 1
+                start = index + 1 + 2 * written
             }
             bytes.append(contentsOf: json[start...])
         }

@@ -112,22 +112,26 @@ struct JSONWriterTests {
     @Test("with JSON that was written before indented anew, so that it reads as if written in place")
     func rendered() {
         var inner = JSONWriter()
+        // Once written to stand at the top, once to stand in a list.
+        var listed = JSONWriter(depth: 2)
         let members: (inout JSONWriter) -> Void = { json in
             json.field("text", "line\nfeed")
             json.object("deep") { $0.field("empty", []) }
         }
         inner.object(members)
+        listed.object(members)
         let embedded = text { json in
             json.object { json in
                 json.object("data") { json in
                     json.field("object", rendered: inner.bytes)
                     json.field("after", 1)
+                    json.object("deeper") { $0.field("object", rendered: listed.bytes, depth: 2) }
                 }
                 json.array("list") { json in
                     json.element()
                     json.rendered(inner.bytes)
                     json.element()
-                    json.rendered(inner.bytes)
+                    json.rendered(listed.bytes, depth: 2)
                 }
             }
         }
@@ -136,6 +140,7 @@ struct JSONWriterTests {
                 json.object("data") { json in
                     json.object("object", members)
                     json.field("after", 1)
+                    json.object("deeper") { $0.object("object", members) }
                 }
                 json.array("list") { json in
                     json.element()
@@ -146,6 +151,8 @@ struct JSONWriterTests {
             }
         }
         #expect(embedded == direct)
+        let top = text { $0.rendered(listed.bytes, depth: 2) }
+        #expect(top == text { $0.object(members) })
     }
 
     @Test("of an error with its members in the order of the alphabet, absent ones left out")
