@@ -32,7 +32,7 @@ public enum Idempotency {
     ///   - fingerprint: a digest of the method, the path and the parameters.
     ///   - render: how an error that the work throws is answered.
     ///   - known: the answer, where it is known before the work is done: then it is sealed outside of the transaction.
-    ///   - work: all that the request does, in one transaction with the key's row; where it throws, nothing of it stays.
+    ///   - work: all that the request does, in one transaction with the key's row; where it throws, nothing stays.
     public static func once(
         key: String,
         fingerprint: [UInt8],

@@ -146,8 +146,8 @@ public struct Session: Sendable {
 
     // MARK: Transitions
 
-    // A client secret says when its Session was made, by which it is found, and then what nobody can guess: 160 bits. An
-    // index over the digests of secrets would cost each new Session a page of its own.
+    // A client secret says when its Session was made, by which it is found, and then what nobody can guess: 160 bits.
+    // An index over the digests of secrets would cost each new Session a page of its own.
     private static let secretPrefix = "fcsess_client_secret_"
     private static let secretLetters = 27
     private static let idBeginning = Identifier.beginning(.session)

@@ -196,6 +196,8 @@ public enum Form {
     }
 
     private static func text(_ bytes: ArraySlice<UInt8>) throws(StripeError) -> String {
+        // Nearly all of what is sent.
+        if bytes.allSatisfy({ $0 > 0 && $0 < 0x80 }) { return String(decoding: bytes, as: UTF8.self) }
         guard let text = String(validating: bytes, as: UTF8.self), !bytes.contains(0) else {
             throw StripeError(message: "Invalid UTF-8 in the request's parameters.")
         }
