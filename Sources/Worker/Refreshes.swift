@@ -183,7 +183,7 @@ public struct Refreshes: Sendable {
         do {
             do {
                 try await fetch(claim)
-            } catch where Task.isCancelled {
+            } catch  where Task.isCancelled {
                 try await database.write { [world] db in
                     if try claim.holds(db, world) { try claim.putOff(seconds: 0, db, world) }
                 }
