@@ -7,17 +7,10 @@
 public import Database
 
 public enum Migrations {
-    public static let all: [Migration] = [first, moving, data, webhooks, institutionsPages]
+    public static let all: [Migration] = [first, moving, data, webhooks, institutionsPages, revocations]
 
-    /// Sign-ins on an institution's own pages, which are found by their state alone; consents that institutions are to
-    /// be told are over; and the books of the reference bank, whose rows are no merchant's.
-    private static let institutionsPages = Migration([
-        "ALTER TABLE auth_session ADD COLUMN address {bytes}",
-        "ALTER TABLE auth_session ADD COLUMN state {bytes}",
-        "ALTER TABLE auth_session ADD COLUMN deadline {int}",
-        "ALTER TABLE auth_session ADD COLUMN failure TEXT",
-        "ALTER TABLE auth_session ADD COLUMN return_to TEXT",
-        "CREATE UNIQUE INDEX auth_session_by_state ON auth_session (state) WHERE state IS NOT NULL",
+    /// Consents that institutions are yet to be told are over.
+    private static let revocations = Migration([
         """
         CREATE TABLE revocation (
             merchant {key} NOT NULL,
@@ -32,6 +25,17 @@ public enum Migrations {
         ) {clustered}
         """,
         "CREATE INDEX revocation_by_time ON revocation (run_at)",
+    ])
+
+    /// Sign-ins on an institution's own pages, which are found by their state alone, and the books of the reference
+    /// bank, whose rows are no merchant's.
+    private static let institutionsPages = Migration([
+        "ALTER TABLE auth_session ADD COLUMN address {bytes}",
+        "ALTER TABLE auth_session ADD COLUMN state {bytes}",
+        "ALTER TABLE auth_session ADD COLUMN deadline {int}",
+        "ALTER TABLE auth_session ADD COLUMN failure TEXT",
+        "ALTER TABLE auth_session ADD COLUMN return_to TEXT",
+        "CREATE UNIQUE INDEX auth_session_by_state ON auth_session (state) WHERE state IS NOT NULL",
         """
         CREATE TABLE bank_consent (
             id {key} PRIMARY KEY,

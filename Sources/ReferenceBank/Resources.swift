@@ -141,8 +141,8 @@ extension Bank {
         if mood.throttled > 0 || mood.unavailable > 0 {
             try await database.write { db in try Mood.refused(consent.user, db) }
             throw mood.throttled > 0
-                ? FDXError(status: .tooManyRequests, code: 429, message: "Too many requests", retryAfter: 60)
-                : FDXError(status: .serviceUnavailable, code: 503, message: "Under maintenance", retryAfter: 120)
+                ? FDXError(status: .tooManyRequests, code: 429, message: "Too many requests", retryAfter: 2)
+                : FDXError(status: .serviceUnavailable, code: 503, message: "Under maintenance", retryAfter: 4)
         }
         return consent
     }

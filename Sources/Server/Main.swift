@@ -15,7 +15,8 @@ struct Linkspan: AsyncParsableCommand {
             Linkspan is not affiliated with Stripe.
             """,
         subcommands: [
-            Serve.self, Keys.self, Connectors.self, BankCommand.self, Migrate.self, Copy.self, Version.self,
+            Serve.self, Keys.self, RotateKeys.self, Connectors.self, BankCommand.self, Migrate.self, Copy.self,
+            Version.self,
             Listen.self, Trigger.self, Link.self, Events.self,
         ]
     )

@@ -73,12 +73,18 @@ public struct KeyRing: Sendable {
         )
     }
 
+    /// The bytes with which everything begins that the newest key has sealed.
+    public var newestMark: [UInt8] { keys.first.map { Self.header($0) } ?? [] }
+
+    private static func header(_ key: Key) -> [UInt8] {
+        withUnsafeBytes(of: key.id.bigEndian) { [format] + $0 }
+    }
+
     /// - Parameter owner: the id of the row that the sealed bytes are stored in.
     public func seal(_ secret: [UInt8], for purpose: Purpose, owner: String) throws(VaultError) -> [UInt8] {
         guard let key = keys.first, let derived = key.derived[purpose] else { throw .badKeyRing }
-        var sealed = [Self.format]
+        var sealed = Self.header(key)
         sealed.reserveCapacity(Self.headerLength + secret.count + 28)
-        withUnsafeBytes(of: key.id.bigEndian) { sealed.append(contentsOf: $0) }
         do {
             let context = Self.context(sealed, purpose, owner)
             let box = try AES.GCM.seal(secret, using: derived, authenticating: context)

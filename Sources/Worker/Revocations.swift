@@ -1,7 +1,7 @@
 /// Tells institutions that a consent is no longer needed.
 ///
-/// Nobody waits for it: it looks every few seconds, tells one institution after the other, and gives up on one that will
-/// not hear for half a day.
+/// Nobody waits for it: it looks every few seconds, tells one institution after the other, and gives up on one that
+/// will not hear for half a day.
 
 public import Connections
 public import Database

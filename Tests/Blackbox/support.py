@@ -338,6 +338,19 @@ class Flow:
         return good(self.get("link_account_sessions/session_receipt"))
 
 
+def refreshed(api, account, *features):
+    """The account once the refresh of these features is over."""
+    path = f"/v1/financial_connections/accounts/{account['id']}"
+    good(api.post(f"{path}/refresh", {"features[]": features}))
+
+    def over():
+        fresh = good(api.get(path))
+        members = [fresh[f"{feature.removesuffix('s')}_refresh"] for feature in features]
+        return fresh if all(member["status"] != "pending" for member in members) else None
+
+    return wait_until(over, 30, f"the refresh of {features} is over")
+
+
 def good(response):
     assert response.status_code == 200, f"{response.status_code}: {response.text}"
     return response.json()

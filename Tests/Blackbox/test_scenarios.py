@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from support import BINARY, REPOSITORY, Flow, good, refused, wait_until
+from support import BINARY, REPOSITORY, Flow, good, refreshed, refused, wait_until
 
 EXAMPLE = REPOSITORY / "examples" / "bank.yaml"
 
@@ -105,19 +105,6 @@ def test_a_file_that_is_not_there_stops_the_start(tmp_path):
     ended = start(tmp_path, ["--sandbox", "none.yaml"])
     assert ended.returncode == 1
     assert "--sandbox (LINKSPAN_SANDBOX)" in ended.stderr and "'none.yaml'" in ended.stderr
-
-
-def refreshed(api, account, *features):
-    """The account once the refresh of these features is over."""
-    path = f"/v1/financial_connections/accounts/{account['id']}"
-    good(api.post(f"{path}/refresh", {"features[]": features}))
-
-    def over():
-        fresh = good(api.get(path))
-        members = [fresh[f"{feature.removesuffix('s')}_refresh"] for feature in features]
-        return fresh if all(member["status"] != "pending" for member in members) else None
-
-    return wait_until(over, 30, f"the refresh of {features} is over")
 
 
 BANK_WITH_DATA = """

@@ -207,10 +207,10 @@ struct FDXAccessTests {
         let (attempt, keeper) = try await signedIn(bank, connector, holder: "throttled")
         let account = BankAccount.Reference(id: "x", category: .cash, subcategory: .checking)
         try await bank.set(FDX.hint("throttled"), ["throttle": "1", "unavailable": "1"])
-        await #expect(throws: ConnectorError.rateLimited(until: attempt.now + 60)) {
+        await #expect(throws: ConnectorError.rateLimited(until: attempt.now + 2)) {
             try await connector.balance(of: account, keeper.access(attempt))
         }
-        await #expect(throws: ConnectorError.institutionUnavailable(until: attempt.now + 120)) {
+        await #expect(throws: ConnectorError.institutionUnavailable(until: attempt.now + 4)) {
             try await connector.balance(of: account, keeper.access(attempt))
         }
         await #expect(throws: ConnectorError.accountClosed) {
