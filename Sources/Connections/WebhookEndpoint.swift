@@ -277,8 +277,8 @@ public struct WebhookEndpoint: Sendable {
         let now = world.wall()
         try db.execute(
             """
-            UPDATE webhook_endpoint SET failing_since = COALESCE(failing_since, \(now)), failures = failures + \(failures)
-            \(mine)
+            UPDATE webhook_endpoint SET failing_since = COALESCE(failing_since, \(now)),
+                failures = failures + \(failures) \(mine)
             """
         )
         guard var endpoint = try db.first("\(columns) \(mine)", { try WebhookEndpoint($0) }),

@@ -13,7 +13,7 @@ extension Outbound {
             self.bytes = bytes
         }
 
-        /// - Returns: nil for anything but four decimal numbers without leading zeros, or an IPv6 address without a zone.
+        /// - Returns: nil for all but four decimal numbers without leading zeros or an IPv6 address without a zone.
         public init?(_ text: some StringProtocol) {
             let text = String(text)
             if text.contains(":") {

@@ -258,7 +258,8 @@ final class ExchangeHandler: ChannelInboundHandler {
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard event is IdleStateHandler.IdleStateEvent else { return context.fireUserInboundEventTriggered(event) }
-        if exchange == nil { context.close(promise: nil) }
+        // One that was just opened is about to be used.
+        if exchange == nil && count > 0 { context.close(promise: nil) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -291,7 +292,8 @@ final class ByteMeter: ChannelInboundHandler {
 
     struct Exceeded: Error {}
 
-    private var rest = 0
+    /// What comes before anything was asked for is bounded too.
+    private var rest = 128 * 1024
 
     /// - Parameter body: how many bytes of a body are expected; a chunk of one byte takes six.
     func allow(_ body: Int) {

@@ -1,8 +1,8 @@
 /// Those who listen on the command line: the official one as it is, by its own protocol, and ours.
 ///
-/// A session is opened by a route of the API; its id then opens a websocket, at a port of its own, over which the events
-/// of the key's merchant and mode come as they happen, signed. It is a tool of developers: what nobody listens to is
-/// not kept for later, and what the local server answered is theirs to see.
+/// A session is opened by a route of the API; its id then opens a websocket, at a port of its own, over which the
+/// events of the key's merchant and mode come as they happen, signed. It is a tool of developers: what nobody listens
+/// to is not kept for later, and what the local server answered is theirs to see.
 
 internal import Connections
 internal import Database

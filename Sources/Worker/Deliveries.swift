@@ -1,8 +1,8 @@
 /// Sends events to webhook endpoints.
 ///
 /// What is due is claimed for each endpoint by itself, as much as the endpoint may have at a time: one that hangs holds
-/// up its own deliveries and no other's. Nothing is open in the database while something is sent. Attempts report to one
-/// writer, which takes all that came in the meantime into one transaction.
+/// up its own deliveries and no other's. Nothing is open in the database while something is sent. Attempts report to
+/// one writer, which takes all that came in the meantime into one transaction.
 
 public import Connections
 public import Database

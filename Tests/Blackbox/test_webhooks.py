@@ -91,7 +91,8 @@ def test_a_wrong_parameter_is_named(raw, form, param):
 
 def test_an_unknown_event_is_refused_with_the_nearest_known_one(raw):
     form = {"enabled_events[]": "financial_connections.account.create", "url": "http://127.0.0.1:9"}
-    assert "'financial_connections.account.created'" in error(raw.post(ENDPOINTS, form), 400, "enabled_events[0]")["message"]
+    message = error(raw.post(ENDPOINTS, form), 400, "enabled_events[0]")["message"]
+    assert "'financial_connections.account.created'" in message
 
 
 def test_a_literal_address_outside_of_the_policy_is_refused_at_once(raw):
