@@ -1,0 +1,162 @@
+"""Measures deliveries: how many a second, and how long after its cause an event arrives.
+
+Starts a server on a data folder of its own and a receiver in this process, both on loopback, makes customers at a rate, and
+prints a Markdown row for each case. The lag is from the moment before the request that causes the event to the moment at
+which its delivery is read, so it holds the request too.
+"""
+
+import argparse
+import asyncio
+import pathlib
+import re
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+KEY = "sk_test_benchWebhooks0000000001"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+STAMP = re.compile(rb'"name": "at (\d+\.\d+)"')
+
+
+class Receiver(asyncio.Protocol):
+    """Answers each delivery at once; at a path that ends in `hang`, never."""
+
+    lags = []
+    arrived = []
+    hung = 0
+    hanging = False
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.buffer = b""
+
+    def data_received(self, data):
+        self.buffer += data
+        while True:
+            head = self.buffer.find(b"\r\n\r\n")
+            if head < 0:
+                return
+            length = int(re.search(rb"(?i)content-length: (\d+)", self.buffer[:head]).group(1))
+            end = head + 4 + length
+            if len(self.buffer) < end:
+                return
+            request, self.buffer = self.buffer[:end], self.buffer[end:]
+            if Receiver.hanging and request.startswith(b"POST /hang "):
+                Receiver.hung += 1
+                continue
+            now = time.time()
+            stamp = STAMP.search(request, head)
+            if stamp:
+                Receiver.lags.append(now - float(stamp.group(1)))
+                Receiver.arrived.append(now)
+            self.transport.write(OK)
+
+
+class Client:
+    """One connection to the API."""
+
+    async def open(self, port):
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        return self
+
+    async def post(self, path, form):
+        body = form.encode()
+        self.writer.write(
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {KEY}\r\n"
+            f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        length = int(re.search(rb"(?i)content-length: (\d+)", head).group(1))
+        answer = await self.reader.readexactly(length)
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise SystemExit(f"{path}: {answer.decode()}")
+        return answer
+
+
+def start(binary, data):
+    process = subprocess.Popen(
+        [binary, "serve", "--port", "0", "--data", data, "--test-secret-key", KEY],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    for line in process.stdout:
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        if found:
+            return process, int(found.group(1))
+    raise SystemExit("the server did not start")
+
+
+async def load(port, count, rate, clients=16):
+    """Makes customers; with a rate, at that many a second."""
+    queue = asyncio.Queue()
+    begin = time.perf_counter()
+
+    async def work():
+        client = await Client().open(port)
+        while (number := await queue.get()) is not None:
+            if rate:
+                await asyncio.sleep(max(0, begin + number / rate - time.perf_counter()))
+            await client.post("/v1/customers", f"name=at {time.time():.6f}".replace(" ", "%20"))
+
+    for number in range(count):
+        queue.put_nowait(number)
+    for _ in range(clients):
+        queue.put_nowait(None)
+    await asyncio.gather(*(work() for _ in range(clients)))
+    return time.perf_counter() - begin
+
+
+async def case(options, endpoints, rate, count, hang):
+    Receiver.lags, Receiver.arrived, Receiver.hung, Receiver.hanging = [], [], 0, hang
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Receiver, "127.0.0.1", 0, backlog=2048)
+    receiver = server.sockets[0].getsockname()[1]
+    with tempfile.TemporaryDirectory(dir=ROOT) as data:
+        process, port = start(options.binary, data)
+        try:
+            client = await Client().open(port)
+            for number in range(endpoints):
+                path = "hang" if hang and number == 0 else str(number)
+                await client.post(
+                    "/v1/webhook_endpoints",
+                    f"url=http://127.0.0.1:{receiver}/{path}&enabled_events[]=customer.created")
+            seconds = await load(port, count, rate)
+            made = time.time()
+            expected = count * (endpoints - (1 if hang else 0))
+            deadline = time.time() + options.patience
+            while len(Receiver.lags) < expected and time.time() < deadline:
+                await asyncio.sleep(0.05)
+            lags = sorted(Receiver.lags)
+            arrived = sorted(Receiver.arrived)
+            p = lambda share: lags[min(len(lags) - 1, int(len(lags) * share))] * 1000
+            after = [moment for moment in arrived if moment > made]
+            drain = len(after) / (after[-1] - made) if len(after) > 100 else None
+            overall = len(arrived) / (arrived[-1] - arrived[0])
+            print(
+                f"| {endpoints}{', one hangs' if hang else ''} | {count / seconds:,.0f} | {len(lags):,} of {expected:,} "
+                f"| {overall:,.0f} | {f'{drain:,.0f}' if drain else '–'} | {p(0.5):,.0f} | {p(0.99):,.0f} "
+                f"| {lags[-1] * 1000:,.0f} |", flush=True)
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+    server.close()
+
+
+async def main(options):
+    print("| Endpoints | Events/s | Arrived | Deliveries/s | Deliveries/s after the load | Lag p50, ms | p99, ms "
+          "| Highest, ms |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
+    for text in options.case:
+        endpoints, rate, count, hang = text.split(",")
+        await case(options, int(endpoints), float(rate), int(count), hang == "hang")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", default=str(ROOT / ".build/release/linkspan"))
+    parser.add_argument("--patience", type=float, default=120, help="seconds to wait for the last delivery")
+    parser.add_argument(
+        "--case", action="append",
+        help="endpoints,events a second (0: as fast as can be),events,hang or none; may be repeated")
+    options = parser.parse_args()
+    options.case = options.case or [
+        "1,200,4000,none", "1,0,20000,none", "50,20,1000,none", "50,20,1000,hang", "50,200,4000,hang"]
+    asyncio.run(main(options))
