@@ -15,7 +15,7 @@ public struct Institution: Sendable, Hashable {
     public let domain: String
     /// Shown before anything is typed; the others are found by search.
     public let featured: Bool
-    /// ISO 3166-1 alpha-2 codes, upper case, of the countries whose people bank there.
+    /// ISO 3166-1 alpha-2 codes, upper case, of the countries whose people bank there; none where all do.
     public let countries: [String]
 
     public init(id: String, name: String, domain: String, featured: Bool, countries: [String]) {
@@ -74,15 +74,34 @@ public enum Step: Sendable, Equatable {
 }
 
 /// How a step was answered.
-public enum Response: Sendable, Equatable {
+public enum Response: Sendable {
     /// What was filled in, by field name.
     case answers([String: String])
-    /// A file was given for a field of kind `file`.
-    case file(field: String, contents: [UInt8])
+    /// A file was given for the field of kind `file`, beside what was filled in. It stays where it is, and
+    /// ``Access/upload`` gives it again for as long as the accounts are linked.
+    case file(Upload, answers: [String: String])
     /// The person came back from the institution's page, with these parameters in the address; `state` was checked.
     case returned([String: String])
     /// Time passed.
     case poll
+}
+
+/// A file that a person gave, read piece by piece: it may be larger than what should be held in memory.
+public struct Upload: Sendable {
+    /// In bytes.
+    public let size: Int
+    private let fetch: @Sendable (_ offset: Int) async throws(ConnectorError) -> [UInt8]
+
+    /// - Parameter fetch: answers some of the bytes from an offset on, and none only where the file ends.
+    public init(size: Int, fetch: @escaping @Sendable (_ offset: Int) async throws(ConnectorError) -> [UInt8]) {
+        self.size = size
+        self.fetch = fetch
+    }
+
+    /// Some of the bytes from an offset on: none where the file ends.
+    public func bytes(from offset: Int) async throws(ConnectorError) -> [UInt8] {
+        offset < size ? try await fetch(offset) : []
+    }
 }
 
 /// A form of the institution, drawn by the hosted flow.
@@ -157,6 +176,11 @@ public struct BankAccount: Sendable, Equatable {
     public let expectedDeactivation: Int64?
     /// The institution closes the link right after it was made.
     public let closesAfterLinking: Bool
+    /// The bank that keeps the account, where the institution that was signed in at is a way to several; nil where it
+    /// is the institution itself.
+    public let institutionName: String?
+    /// The category was concluded from a name or the like: the person may correct it.
+    public let isCategoryGuessed: Bool
 
     public init(
         id: String,
@@ -167,7 +191,9 @@ public struct BankAccount: Sendable, Equatable {
         supportsPayments: Bool,
         numbers: [Numbers] = [],
         expectedDeactivation: Int64? = nil,
-        closesAfterLinking: Bool = false
+        closesAfterLinking: Bool = false,
+        institutionName: String? = nil,
+        isCategoryGuessed: Bool = false
     ) {
         self.id = id
         self.displayName = displayName
@@ -178,6 +204,8 @@ public struct BankAccount: Sendable, Equatable {
         self.numbers = numbers
         self.expectedDeactivation = expectedDeactivation
         self.closesAfterLinking = closesAfterLinking
+        self.institutionName = institutionName
+        self.isCategoryGuessed = isCategoryGuessed
     }
 
     /// What is told of an account number; the digits themselves never are.
@@ -219,6 +247,8 @@ public struct Access: Sendable {
     /// Which refresh of this kind of data it is for the account, from 1; one that is tried again keeps its number. Nil
     /// where nothing is refreshed.
     public let refreshNumber: Int64?
+    /// The newest file that the person gave for these accounts; nil where none was asked for.
+    public let upload: Upload?
     /// Renews the credential, one call at a time for all that hangs on it, over all servers.
     ///
     /// It is given a question for the institution and asks it with the credential that is stored by then; what the
@@ -241,6 +271,7 @@ public struct Access: Sendable {
         isPersonPresent: Bool = false,
         fabrication: Fabrication? = nil,
         refreshNumber: Int64? = nil,
+        upload: Upload? = nil,
         renew: @escaping Renewal
     ) {
         self.institution = institution
@@ -250,6 +281,7 @@ public struct Access: Sendable {
         self.isPersonPresent = isPersonPresent
         self.fabrication = fabrication
         self.refreshNumber = refreshNumber
+        self.upload = upload
         self.renew = renew
     }
 }

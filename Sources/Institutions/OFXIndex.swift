@@ -1,0 +1,157 @@
+/// What is in an OFX file, and where: made once when the file is given, and the credential of its accounts from then on.
+///
+/// It promises that accounts and balances can be told without the file, and that transactions can be read from the
+/// middle of it. It holds no transaction, so it is small however large the file is.
+
+internal import Foundation
+
+struct OFXIndex: Sendable, Codable {
+    /// The file, told from others.
+    var file = 0
+    /// What the file calls the bank.
+    var organization: String?
+    /// What the person calls the bank.
+    var bankName: String?
+    /// The accounts in the order in which they come.
+    var accounts: [Account] = []
+    var statements: [OFXStatement] = []
+    /// When the file was made, seconds since the Unix epoch.
+    var serverTime: Int64?
+    /// Transactions that others correct: ids by what the correction calls them, a FITID.
+    var corrections: [String: String] = [:]
+    var transactions = 0
+    /// The lines of the first transactions that cannot be read, and how many there are.
+    var unreadableLines: [Int] = []
+    var unreadable = 0
+
+    struct Account: Sendable, Codable {
+        let account: OFXAccount
+        var description: String?
+    }
+
+    private static let maximumAccounts = 1000
+    private static let maximumCorrections = 10_000
+    private static let namedLines = 3
+
+    /// - Parameter currency: of statements that name none.
+    /// - Throws: what the file's keeper throws; a file that cannot be read is answered as a fault.
+    static func make(_ upload: Upload, currency: String?) async throws(ConnectorError) -> Result<OFXIndex, OFXFault> {
+        var index = OFXIndex()
+        var refusal: OFXStatus?
+        var corrected: Set<String> = []
+        do {
+            index.file = try await items(of: upload) { item, current throws(OFXFault) in
+                try index.take(item, current, currency, &refusal, &corrected)
+            }
+            guard !index.accounts.isEmpty else { return .failure(empty(refusal)) }
+            if !corrected.isEmpty { try await index.resolve(corrected, upload, currency) }
+            return .success(index)
+        } catch let fault as OFXFault {
+            return .failure(fault)
+        } catch let error as ConnectorError {
+            throw error
+        } catch {
+            throw .invalidResponse
+        }
+    }
+
+    private static func empty(_ refusal: OFXStatus?) -> OFXFault {
+        guard let refusal else { return OFXFault(nil, "there is no account in the file") }
+        let words = refusal.message.map { ": \($0.prefix(200))" } ?? ""
+        return OFXFault(nil, "there is no account in the file, for the bank refused (\(refusal.code))\(words)")
+    }
+
+    /// Reads all of a file once.
+    /// - Returns: a digest of it.
+    private static func items(
+        of upload: Upload,
+        _ take: (OFXItem, OFXStatement?) throws(OFXFault) -> Void
+    ) async throws -> Int {
+        var decoder = OFXDecoder()
+        var hasher = Hasher()
+        var offset = 0
+        while true {
+            let bytes = try await upload.bytes(from: offset)
+            if bytes.isEmpty { decoder.finish() }
+            offset += bytes.count
+            bytes.withUnsafeBytes { hasher.combine(bytes: $0) }
+            decoder.feed(bytes)
+            while let item = try decoder.next() { try take(item, decoder.statement) }
+            if bytes.isEmpty { return hasher.finalize() }
+        }
+    }
+
+    private mutating func take(
+        _ item: OFXItem,
+        _ current: OFXStatement?,
+        _ currency: String?,
+        _ refusal: inout OFXStatus?,
+        _ corrected: inout Set<String>
+    ) throws(OFXFault) {
+        switch item {
+        case .signOn(let signOn):
+            organization = organization ?? signOn.organization
+            serverTime = signOn.serverTime?.seconds ?? serverTime
+            if signOn.status.isError { refusal = refusal ?? signOn.status }
+        case .status(let status, _): if status.isError { refusal = refusal ?? status }
+        case .offer(let offer):
+            if let account = offer.account { try add(account, offer.description) }
+        case .transaction(let transaction):
+            transactions += 1
+            if let fitid = transaction.correctedFITID { corrected.insert(fitid) }
+            guard corrected.count <= Self.maximumCorrections else {
+                throw OFXFault(transaction.line, "there are too many corrections")
+            }
+            let isReadable = transaction.readable(in: current?.usableCurrency ?? currency) != nil
+            guard !isReadable, !transaction.isDeletion else { return }
+            unreadable += 1
+            if unreadable <= Self.namedLines { unreadableLines.append(transaction.line) }
+        case .statement(let statement):
+            guard !statement.account.number.isEmpty else { return }
+            try add(statement.account, nil)
+            statements.append(statement)
+            guard statements.count <= Self.maximumAccounts else { throw OFXFault(nil, "there are too many statements") }
+        case .challenge, .profile: break
+        }
+    }
+
+    private mutating func add(_ account: OFXAccount, _ description: String?) throws(OFXFault) {
+        guard !account.number.isEmpty else { return }
+        if let known = accounts.firstIndex(where: { $0.account.key == account.key }) {
+            accounts[known].description = accounts[known].description ?? description
+            return
+        }
+        guard accounts.count < Self.maximumAccounts else { throw OFXFault(nil, "there are too many accounts") }
+        accounts.append(Account(account: account, description: description))
+    }
+
+    /// Finds what is corrected. It may stand anywhere, and mostly there is nothing: only then is the file read again.
+    private mutating func resolve(_ corrected: Set<String>, _ upload: Upload, _ currency: String?) async throws {
+        var found: [String: String] = [:]
+        _ = try await Self.items(of: upload) { item, current throws(OFXFault) in
+            guard case .transaction(let transaction) = item, !transaction.isPending, !transaction.isDeletion,
+                let fitid = transaction.fitid, corrected.contains(fitid),
+                let readable = transaction.readable(in: current?.usableCurrency ?? currency)
+            else { return }
+            found[fitid] = readable.id(fitid)
+        }
+        corrections = found
+    }
+
+    // MARK: As a credential
+
+    var bytes: [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        // Nothing in it can fail to be encoded.
+        return (try? encoder.encode(self)).map { [UInt8]($0) } ?? []
+    }
+
+    /// Nil for bytes that no index has made.
+    init?(bytes: some Collection<UInt8>) {
+        guard let index = try? JSONDecoder().decode(Self.self, from: Data(bytes)) else { return nil }
+        self = index
+    }
+
+    private init() {}
+}

@@ -1,0 +1,170 @@
+/// What OFX says in the words of the other connectors.
+///
+/// It promises that the same account and the same transaction get the same id from every file and answer, that an id
+/// tells nothing of an account's number, and that what a bank did not say is nil and not made up. A transaction is known
+/// by its FITID together with its day and its amount, for there are banks that begin to count anew in every file. It
+/// refuses transactions without a day, an amount or a currency that can be read.
+
+extension OFXAccount {
+    /// What tells this account from others of its bank, as a text that the caller turns into an id.
+    var key: String { "ofx|\(kind.rawValue)|\(bank)|\(number)|\(type)" }
+
+    /// - Parameters:
+    ///   - description: what the bank calls the account, where it says so.
+    ///   - mark: a stable, irreversible mark of a text.
+    func bankAccount(
+        described description: String?,
+        institutionName: String?,
+        mark: (String) -> String
+    ) -> BankAccount {
+        let (category, subcategory, isGuess, word) = meaning
+        let digits = number.filter { $0.isASCII && $0.isNumber }
+        let last4 = digits.count >= 4 ? String(digits.suffix(4)) : nil
+        return BankAccount(
+            id: mark(key),
+            displayName: description ?? [word, last4].compactMap { $0 }.joined(separator: " "),
+            last4: last4,
+            category: category,
+            subcategory: subcategory,
+            supportsPayments: false,
+            institutionName: institutionName,
+            isCategoryGuessed: isGuess
+        )
+    }
+
+    private var meaning: (BankAccount.Category, BankAccount.Subcategory, isGuess: Bool, word: String) {
+        switch (kind, type) {
+        case (.card, _): (.credit, .creditCard, false, "Credit card")
+        case (.investment, _): (.investment, .other, false, "Investment")
+        case (.loan, "MORTGAGE"): (.credit, .mortgage, false, "Mortgage")
+        case (.loan, _): (.credit, .other, false, "Loan")
+        case (.bank, "CHECKING"): (.cash, .checking, false, "Checking")
+        case (.bank, "SAVINGS"): (.cash, .savings, false, "Savings")
+        case (.bank, "MONEYMRKT"): (.cash, .savings, false, "Money market")
+        case (.bank, "CD"): (.cash, .other, false, "Certificate of deposit")
+        case (.bank, "CREDITLINE"): (.credit, .lineOfCredit, false, "Line of credit")
+        case (.bank, _): (.cash, .checking, true, "Account")
+        }
+    }
+}
+
+extension OFXStatement {
+    /// The currency of what names none, lower case.
+    var usableCurrency: String? {
+        guard let currency, Money.exponent(of: currency) != nil else { return nil }
+        return currency.lowercased()
+    }
+
+    /// - Parameters:
+    ///   - currency: where the statement names none that can be used.
+    ///   - latest: when the document was made, for a bank that does not date its balance.
+    ///   - owesPositive: the bank writes what is owed on a card or a line of credit without a minus.
+    func balance(
+        as category: BankAccount.Category,
+        currency: String?,
+        latest: Int64?,
+        owesPositive: Bool
+    ) -> Balance? {
+        guard let currency = usableCurrency ?? currency, let amount = ledger?.amount,
+            var current = OFXAmount.minorUnits(amount, currency),
+            let asOf = [ledger?.asOf, self.asOf, ends].lazy.compactMap({ $0.flatMap(OFXDate.init)?.seconds }).first
+                ?? latest
+        else { return nil }
+        // The principal of a loan is owed, whatever its sign.
+        if account.kind == .loan { current = -abs(max(current, -Int64.max)) }
+        if owesPositive, account.kind == .card || account.type == "CREDITLINE" { current = -max(current, -Int64.max) }
+        // What is left of a card's limit is not the holder's money.
+        let left = account.kind == .bank || account.kind == .investment ? available?.amount : nil
+        let kind: Balance.Kind =
+            category == .credit
+            ? .credit(used: [currency: current])
+            : .cash(available: left.flatMap { OFXAmount.minorUnits($0, currency) }.map { [currency: $0] })
+        return Balance(asOf: asOf, current: [currency: current], kind: kind)
+    }
+
+    /// Over which moments a list of pending transactions is proof that there are no others.
+    var completeWindow: Range<Int64>? {
+        guard let pendingAsOf else { return nil }
+        guard let end = [pendingAsOf, ends, ledger?.asOf].lazy.compactMap({ $0.flatMap(OFXDate.init) }).first else {
+            return nil
+        }
+        return Int64(0)..<max(1, end.seconds + 1)
+    }
+}
+
+extension OFXTransaction {
+    /// What can be read of it: nil without a day, an amount and a currency.
+    struct Readable: Sendable {
+        let day: OFXDate
+        let happened: OFXDate
+        let amount: Int64
+        let currency: String
+
+        /// Of one that was posted and has a FITID.
+        func id(_ fitid: String) -> String { "\(fitid)|\(day.day)|\(amount)" }
+    }
+
+    /// - Parameter currency: of an amount that names none.
+    func readable(in currency: String?) -> Readable? {
+        guard let currency = usableCurrency ?? currency, let amount,
+            let minorUnits = OFXAmount.minorUnits(amount, currency),
+            let day = [posted, user, available].lazy.compactMap({ $0.flatMap(OFXDate.init) }).first
+        else { return nil }
+        return Readable(
+            day: day,
+            happened: user.flatMap(OFXDate.init) ?? day,
+            amount: minorUnits,
+            currency: currency
+        )
+    }
+
+    var usableCurrency: String? {
+        guard let currency, Money.exponent(of: currency) != nil else { return nil }
+        return currency.lowercased()
+    }
+
+    fileprivate var description: String {
+        let words = [name, payee, extendedName, memo, type].lazy.compactMap { $0 }.first
+        return words ?? checkNumber.map { "Check \($0)" } ?? "Transaction"
+    }
+}
+
+/// Names the transactions of one account in the order in which they stand, and so tells apart those that are alike.
+struct OFXNaming: Sendable {
+    private var counts: [String: Int] = [:]
+
+    /// - Parameter former: the transaction that this one corrects.
+    mutating func name(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable, former: String?) -> BankTransaction {
+        let (id, replaces) = identify(raw, readable)
+        return BankTransaction(
+            id: id,
+            replaces: former ?? replaces,
+            amount: readable.amount,
+            currency: readable.currency,
+            description: raw.description,
+            status: raw.isPending ? .pending : .posted,
+            transactedAt: readable.happened.seconds,
+            settledAt: raw.isPending ? nil : readable.day.seconds
+        )
+    }
+
+    /// What is pending has no FITID; where it has a reference, the transaction that is posted has it too.
+    private mutating func identify(
+        _ raw: OFXTransaction,
+        _ readable: OFXTransaction.Readable
+    ) -> (id: String, replaces: String?) {
+        if !raw.isPending, let fitid = raw.fitid {
+            return (readable.id(fitid), raw.reference.map { "pending|\($0)" })
+        }
+        if raw.isPending, let reference = raw.reference { return (numbered("pending|\(reference)"), nil) }
+        let words = [raw.checkNumber, raw.reference, raw.description].compactMap { $0 }.joined(separator: "|")
+        let kind = raw.isPending ? "pending" : "posted"
+        return (numbered("\(kind)|\(readable.day.day)|\(readable.amount)|\(words)"), nil)
+    }
+
+    private mutating func numbered(_ id: String) -> String {
+        let count = counts[id, default: 0] + 1
+        counts[id] = count
+        return count == 1 ? id : "\(id)|\(count)"
+    }
+}

@@ -1,0 +1,140 @@
+/// The transactions of one account in an OFX file, a page at a time: each page is read from where the last one ended.
+///
+/// It promises the same ids for the same transactions from every file, in whatever pages they come. A page ends between
+/// two days, so that transactions that differ in nothing are told apart by how many there were on their day.
+
+internal import Foundation
+
+struct OFXPages: Sendable {
+    /// Where a page begins.
+    private struct Place: Codable {
+        /// ``OFXIndex/file``.
+        let file: Int
+        /// The number of the account's statement; beyond the last where all is read.
+        var statement: Int
+        /// Where in the file, and within what; the beginning of the statement where it is nil.
+        var offset: Int?
+        var path: [String] = []
+    }
+
+    private static let pageSize = 2000
+    /// A day may be longer than a page, but not without end.
+    private static let largestPage = 20_000
+
+    private let statements: [OFXStatement]
+    private let index: OFXIndex
+    private let upload: Upload
+    private let currency: String?
+    /// The statement with the newest list of what is pending; older lists say nothing any more.
+    private let newestPending: Int?
+    /// Ids that corrections in the file take the place of.
+    private let superseded: Set<String>
+
+    private var page: [BankTransaction] = []
+    private var positions: [String: Int] = [:]
+    private var removed: [String] = []
+    private var naming = OFXNaming()
+
+    init(_ statements: [OFXStatement], _ index: OFXIndex, _ upload: Upload, currency: String?) {
+        self.statements = statements
+        self.index = index
+        self.upload = upload
+        self.currency = currency
+        newestPending = statements.indices.filter { statements[$0].completeWindow != nil }
+            .max { (statements[$0].completeWindow?.upperBound ?? 0) < (statements[$1].completeWindow?.upperBound ?? 0) }
+        superseded = Set(index.corrections.values)
+    }
+
+    mutating func page(after cursor: [UInt8]?) async throws(ConnectorError) -> TransactionPage {
+        var place = Place(file: index.file, statement: 0)
+        if let cursor {
+            guard let last = try? JSONDecoder().decode(Place.self, from: Data(cursor)) else { throw .invalidResponse }
+            // A newer file is read from its beginning.
+            if last.file == index.file { place = last }
+        }
+        guard place.statement < statements.count else { return finished(place, window: nil) }
+        while place.statement < statements.count {
+            guard try await !read(from: &place) else {
+                return TransactionPage(transactions: page, removed: removed, cursor: Self.bytes(place), hasMore: true)
+            }
+        }
+        return finished(place, window: newestPending.flatMap { statements[$0].completeWindow })
+    }
+
+    private func finished(_ place: Place, window: Range<Int64>?) -> TransactionPage {
+        TransactionPage(
+            transactions: page,
+            removed: removed,
+            cursor: Self.bytes(place),
+            hasMore: false,
+            completeWindow: window
+        )
+    }
+
+    /// Reads on in one statement.
+    /// - Returns: whether the page is full; otherwise the statement is done.
+    private mutating func read(from place: inout Place) async throws(ConnectorError) -> Bool {
+        let statement = statements[place.statement]
+        var offset = place.offset ?? statement.offset
+        var path = place.offset == nil ? statement.path : place.path
+        var decoder = OFXDecoder(in: statement, at: offset, path: path)
+        var next = offset
+        var day: String?
+        while true {
+            let bytes = try await upload.bytes(from: next)
+            if bytes.isEmpty { decoder.finish() }
+            next += bytes.count
+            decoder.feed(bytes)
+            while let item = try decoded(&decoder) {
+                switch item {
+                case .transaction(let raw):
+                    let readable = raw.readable(in: statement.usableCurrency ?? currency)
+                    if page.count >= Self.pageSize, readable?.day.day != day || page.count >= Self.largestPage {
+                        (place.offset, place.path) = (offset, path)
+                        return true
+                    }
+                    if let readable { day = readable.day.day }
+                    take(raw, readable, in: place.statement)
+                    (offset, path) = (decoder.reader.offset, decoder.reader.path)
+                case .statement:
+                    (place.statement, place.offset, place.path) = (place.statement + 1, nil, [])
+                    return false
+                default: break
+                }
+            }
+            // The index found the statement's end, so the file is not the one that it was made of.
+            if bytes.isEmpty { throw .invalidResponse }
+        }
+    }
+
+    private func decoded(_ decoder: inout OFXDecoder) throws(ConnectorError) -> OFXItem? {
+        do {
+            return try decoder.next()
+        } catch {
+            throw .invalidResponse
+        }
+    }
+
+    private mutating func take(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable?, in statement: Int) {
+        let former = raw.correctedFITID.flatMap { index.corrections[$0] }
+        if raw.isDeletion {
+            if let former { removed.append(former) }
+            return
+        }
+        guard let readable, !raw.isPending || statement == newestPending else { return }
+        let transaction = naming.name(raw, readable, former: former)
+        guard !superseded.contains(transaction.id) else { return }
+        // The same once more says the same.
+        if let known = positions[transaction.id] {
+            page[known] = transaction
+        } else {
+            positions[transaction.id] = page.count
+            page.append(transaction)
+        }
+    }
+
+    private static func bytes(_ place: Place) -> [UInt8] {
+        // Nothing in it can fail to be encoded.
+        (try? JSONEncoder().encode(place)).map { [UInt8]($0) } ?? []
+    }
+}

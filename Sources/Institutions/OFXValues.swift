@@ -1,0 +1,133 @@
+/// Dates and amounts as OFX spells them.
+///
+/// It promises exact numbers: no binary fraction is involved, and a date without a time is the first second of its day
+/// in UTC, never moved by a zone. It takes what banks write beside the standard: a decimal comma, a leading plus, groups
+/// of digits, no digit before the point, dashes in a date, milliseconds behind a colon, a zone without an offset. It
+/// refuses days that no calendar has and what is no number.
+
+struct OFXDate: Sendable, Equatable {
+    /// Seconds since the Unix epoch.
+    let seconds: Int64
+    /// The day as it was written, `YYYYMMDD`, whatever the zone.
+    let day: String
+
+    /// - Parameter text: `YYYYMMDD[HHMM[SS]][.XXX][[offset[:zone]]]`; without an offset it is in UTC.
+    init?(_ text: String) {
+        var rest = Self.undashed(text)[...]
+        let digits = rest.prefix { $0.isASCII && $0.isNumber }
+        rest = rest[digits.endIndex...]
+        guard [8, 10, 12, 14].contains(digits.count), let number = Int64(digits.prefix(8)) else { return nil }
+        let (year, month, date) = (number / 10_000, number / 100 % 100, number % 100)
+        guard (1900...2199).contains(year), (1...12).contains(month), date >= 1,
+            date <= Self.days(in: month, of: year)
+        else { return nil }
+        day = String(digits.prefix(8))
+        let midnight = Self.daysSinceEpoch(year, month, date) * 86_400
+        guard digits.count > 8 else { seconds = midnight; return }
+        let time = (Int64(digits.dropFirst(8)) ?? 0) * (digits.count == 10 ? 10_000 : digits.count == 12 ? 100 : 1)
+        let (hour, minute, second) = (time / 10_000, time / 100 % 100, time % 100)
+        guard hour < 24, minute < 60, second <= 60 else { return nil }
+        seconds = midnight + hour * 3600 + minute * 60 + second - Self.offset(rest)
+    }
+
+    /// Dates are sometimes written as `2024-02-29`.
+    private static func undashed(_ text: String) -> String {
+        let letters = Array(text.utf8.prefix(10))
+        guard letters.count == 10, letters[4] == UInt8(ascii: "-"), letters[7] == UInt8(ascii: "-") else { return text }
+        return String(text.prefix(10).filter { $0 != "-" })
+    }
+
+    /// Seconds to the east of UTC: of `[-5:EST]`, `[5.5:IST]`, or `[-:EST]`, where only the name tells.
+    private static func offset(_ text: Substring) -> Int64 {
+        guard let open = text.firstIndex(of: "[") else { return 0 }
+        let parts = text[open...].dropFirst().prefix { $0 != "]" }.split(
+            separator: ":",
+            omittingEmptySubsequences: false
+        )
+        guard let hours = parts.first else { return 0 }
+        let isWest = hours.hasPrefix("-")
+        let number = hours.drop { $0 == "-" || $0 == "+" }.split(separator: ".", omittingEmptySubsequences: false)
+        if let first = number.first, let whole = Int64(first), whole <= 14 {
+            let fraction = number.count > 1 ? number[1].prefix(2) : ""
+            let hundredths = (Int64(fraction) ?? 0) * (fraction.count == 1 ? 10 : 1)
+            let seconds = whole * 3600 + hundredths * 36
+            return isWest ? -seconds : seconds
+        }
+        return parts.count > 1 ? (zones[parts[1].uppercased()] ?? 0) * 3600 : 0
+    }
+
+    private static let zones: [String: Int64] = [
+        "AKDT": -8, "AKST": -9, "BST": 1, "CDT": -5, "CEST": 2, "CET": 1, "CST": -6, "EDT": -4, "EST": -5, "HST": -10,
+        "MDT": -6, "MST": -7, "PDT": -7, "PST": -8,
+    ]
+
+    private static func days(in month: Int64, of year: Int64) -> Int64 {
+        switch month {
+        case 2: year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28
+        case 4, 6, 9, 11: 30
+        default: 31
+        }
+    }
+
+    /// Counted in eras of 400 years that begin in March, so that the leap day is the last of a year.
+    private static func daysSinceEpoch(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
+        let year = month <= 2 ? year - 1 : year
+        let dayOfYear = (153 * ((month + 9) % 12) + 2) / 5 + day - 1
+        let dayOfEra = year % 400 * 365 + year % 400 / 4 - year % 400 / 100 + dayOfYear
+        return year / 400 * 146_097 + dayOfEra - 719_468
+    }
+
+    /// The moment as OFX spells it, in UTC.
+    static func text(of seconds: Int64) -> String {
+        let (days, time) = seconds.quotientAndRemainder(dividingBy: 86_400)
+        let shifted = days + 719_468
+        let era = shifted / 146_097
+        let dayOfEra = shifted % 146_097
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let month = (5 * dayOfYear + 2) / 153
+        let date = dayOfYear - (153 * month + 2) / 5 + 1
+        let year = yearOfEra + era * 400 + (month >= 10 ? 1 : 0)
+        return padded(year, 4) + padded(month < 10 ? month + 3 : month - 9, 2) + padded(date, 2)
+            + padded(time / 3600, 2) + padded(time / 60 % 60, 2) + padded(time % 60, 2)
+    }
+
+    private static func padded(_ number: Int64, _ width: Int) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: max(0, width - digits.count)) + digits
+    }
+}
+
+enum OFXAmount {
+    /// An amount of a currency in minor units.
+    static func minorUnits(_ text: String, _ currency: String) -> Int64? {
+        canonical(text).flatMap { Money($0, currency)?.minorUnits }
+    }
+
+    /// An amount as ``Money`` takes it, or nil. A comma is a decimal mark, unless a point follows it or there are more of
+    /// them, and the other way round.
+    static func canonical(_ text: String) -> String? {
+        var text = text.filter { $0 != " " }
+        if text.hasPrefix("\u{2212}") { text = "-" + text.dropFirst() }
+        let sign = text.hasPrefix("-") ? "-" : ""
+        let number = text.hasPrefix("-") || text.hasPrefix("+") ? text.dropFirst() : text[...]
+        guard number.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 || $0 == 44 || $0 == 46 }) else { return nil }
+        guard let mark = number.last(where: { $0 == "," || $0 == "." }) else {
+            return number.isEmpty ? nil : sign + number
+        }
+        let other: Character = mark == "," ? "." : ","
+        let isGrouping = number.count(where: { $0 == mark }) > 1
+        // Groups alone, or groups before one decimal mark.
+        guard !isGrouping || !number.contains(other) else { return nil }
+        let cut = isGrouping ? nil : number.lastIndex(of: mark)
+        let whole = cut.map { number[..<$0] } ?? number
+        let groups = whole.split(omittingEmptySubsequences: false) { $0 == "," || $0 == "." }
+        guard groups.count == 1 || groups.dropFirst().allSatisfy({ $0.count == 3 }) && !groups[0].isEmpty else {
+            return nil
+        }
+        let fraction = cut.map { number[number.index(after: $0)...] } ?? ""
+        guard groups.count > 1 || !groups[0].isEmpty || !fraction.isEmpty else { return nil }
+        let digits = groups.joined()
+        return sign + (digits.isEmpty ? "0" : digits) + (fraction.isEmpty ? "" : "." + fraction)
+    }
+}
