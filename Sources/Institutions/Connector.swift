@@ -181,6 +181,8 @@ public struct BankAccount: Sendable, Equatable {
     public let institutionName: String?
     /// The category was concluded from a name or the like: the person may correct it.
     public let isCategoryGuessed: Bool
+    /// Why the account cannot be linked at all, as a sentence for the person; nil where it can.
+    public let refusal: String?
 
     public init(
         id: String,
@@ -193,7 +195,8 @@ public struct BankAccount: Sendable, Equatable {
         expectedDeactivation: Int64? = nil,
         closesAfterLinking: Bool = false,
         institutionName: String? = nil,
-        isCategoryGuessed: Bool = false
+        isCategoryGuessed: Bool = false,
+        refusal: String? = nil
     ) {
         self.id = id
         self.displayName = displayName
@@ -206,6 +209,7 @@ public struct BankAccount: Sendable, Equatable {
         self.closesAfterLinking = closesAfterLinking
         self.institutionName = institutionName
         self.isCategoryGuessed = isCategoryGuessed
+        self.refusal = refusal
     }
 
     /// What is told of an account number; the digits themselves never are.
@@ -249,6 +253,9 @@ public struct Access: Sendable {
     public let refreshNumber: Int64?
     /// The newest file that the person gave for these accounts; nil where none was asked for.
     public let upload: Upload?
+    /// Counts one request of the credential's daily budget, before it is sent; throws `rateLimited` where the budget is
+    /// spent. A connector whose policy has a budget calls it for each request.
+    public let spend: @Sendable () async throws(ConnectorError) -> Void
     /// Renews the credential, one call at a time for all that hangs on it, over all servers.
     ///
     /// It is given a question for the institution and asks it with the credential that is stored by then; what the
@@ -272,6 +279,7 @@ public struct Access: Sendable {
         fabrication: Fabrication? = nil,
         refreshNumber: Int64? = nil,
         upload: Upload? = nil,
+        spend: @escaping @Sendable () async throws(ConnectorError) -> Void = { () async throws(ConnectorError) in },
         renew: @escaping Renewal
     ) {
         self.institution = institution
@@ -282,6 +290,7 @@ public struct Access: Sendable {
         self.fabrication = fabrication
         self.refreshNumber = refreshNumber
         self.upload = upload
+        self.spend = spend
         self.renew = renew
     }
 }
@@ -298,6 +307,8 @@ public enum ConnectorError: Error, Equatable {
     case cancelled
     /// The link is over: the credential was refused, the consent ran out or was taken back. The person must link anew.
     case relinkRequired
+    /// The same for the one account that was asked about: others that the credential opens are as good as before.
+    case accountRelinkRequired
     /// The account was closed, or is no longer part of the consent.
     case accountClosed
     /// The institution does not give this kind of data for this account.
@@ -314,7 +325,7 @@ public struct RefreshPolicy: Sendable, Equatable {
     public let interval: Int64
     /// Calls to one institution at the same time.
     public let concurrency: Int
-    /// Calls for one credential within 24 hours, nil for no limit.
+    /// Requests for one credential within 24 hours, nil for no limit; ``Access/spend`` counts them.
     public let dailyBudget: Int?
 
     public init(interval: Int64, concurrency: Int, dailyBudget: Int?) {

@@ -46,6 +46,6 @@ public struct Directory: Sendable {
     private func served(_ country: String?, _ livemode: Bool) -> [Institution] {
         let all = served(livemode).map(\.institution)
         guard let country else { return all }
-        return all.filter { $0.countries.contains(country) }
+        return all.filter { $0.countries.isEmpty || $0.countries.contains(country) }
     }
 }

@@ -66,7 +66,7 @@ extension OFXStatement {
         owesPositive: Bool
     ) -> Balance? {
         guard let currency = usableCurrency ?? currency, let amount = ledger?.amount,
-            var current = OFXAmount.minorUnits(amount, currency),
+            var current = WrittenAmount.minorUnits(amount, currency),
             let asOf = [ledger?.asOf, self.asOf, ends].lazy.compactMap({ $0.flatMap(OFXDate.init)?.seconds }).first
                 ?? latest
         else { return nil }
@@ -78,7 +78,7 @@ extension OFXStatement {
         let kind: Balance.Kind =
             category == .credit
             ? .credit(used: [currency: current])
-            : .cash(available: left.flatMap { OFXAmount.minorUnits($0, currency) }.map { [currency: $0] })
+            : .cash(available: left.flatMap { WrittenAmount.minorUnits($0, currency) }.map { [currency: $0] })
         return Balance(asOf: asOf, current: [currency: current], kind: kind)
     }
 
@@ -107,7 +107,7 @@ extension OFXTransaction {
     /// - Parameter currency: of an amount that names none.
     func readable(in currency: String?) -> Readable? {
         guard let currency = usableCurrency ?? currency, let amount,
-            let minorUnits = OFXAmount.minorUnits(amount, currency),
+            let minorUnits = WrittenAmount.minorUnits(amount, currency),
             let day = [posted, user, available].lazy.compactMap({ $0.flatMap(OFXDate.init) }).first
         else { return nil }
         return Readable(

@@ -27,13 +27,7 @@ struct OFXPages: Sendable {
     private let currency: String?
     /// The statement with the newest list of what is pending; older lists say nothing any more.
     private let newestPending: Int?
-    /// Ids that corrections in the file take the place of.
-    private let superseded: Set<String>
-
-    private var page: [BankTransaction] = []
-    private var positions: [String: Int] = [:]
-    private var removed: [String] = []
-    private var naming = OFXNaming()
+    private var page: OFXPage
 
     init(_ statements: [OFXStatement], _ index: OFXIndex, _ upload: Upload, currency: String?) {
         self.statements = statements
@@ -42,7 +36,7 @@ struct OFXPages: Sendable {
         self.currency = currency
         newestPending = statements.indices.filter { statements[$0].completeWindow != nil }
             .max { (statements[$0].completeWindow?.upperBound ?? 0) < (statements[$1].completeWindow?.upperBound ?? 0) }
-        superseded = Set(index.corrections.values)
+        page = OFXPage(corrections: index.corrections)
     }
 
     mutating func page(after cursor: [UInt8]?) async throws(ConnectorError) -> TransactionPage {
@@ -52,21 +46,22 @@ struct OFXPages: Sendable {
             // A newer file is read from its beginning.
             if last.file == index.file { place = last }
         }
-        guard place.statement < statements.count else { return finished(place, window: nil) }
+        guard place.statement < statements.count else { return finished(place) }
         while place.statement < statements.count {
             guard try await !read(from: &place) else {
-                return TransactionPage(transactions: page, removed: removed, cursor: Self.bytes(place), hasMore: true)
+                return finished(place, hasMore: true)
             }
         }
         return finished(place, window: newestPending.flatMap { statements[$0].completeWindow })
     }
 
-    private func finished(_ place: Place, window: Range<Int64>?) -> TransactionPage {
+    private func finished(_ place: Place, hasMore: Bool = false, window: Range<Int64>? = nil) -> TransactionPage {
         TransactionPage(
-            transactions: page,
-            removed: removed,
-            cursor: Self.bytes(place),
-            hasMore: false,
+            transactions: page.transactions,
+            removed: page.removed,
+            // Nothing in it can fail to be encoded.
+            cursor: (try? JSONEncoder().encode(place)).map { [UInt8]($0) } ?? [],
+            hasMore: hasMore,
             completeWindow: window
         )
     }
@@ -89,12 +84,13 @@ struct OFXPages: Sendable {
                 switch item {
                 case .transaction(let raw):
                     let readable = raw.readable(in: statement.usableCurrency ?? currency)
-                    if page.count >= Self.pageSize, readable?.day.day != day || page.count >= Self.largestPage {
+                    let count = page.transactions.count
+                    if count >= Self.pageSize, readable?.day.day != day || count >= Self.largestPage {
                         (place.offset, place.path) = (offset, path)
                         return true
                     }
                     if let readable { day = readable.day.day }
-                    take(raw, readable, in: place.statement)
+                    if !raw.isPending || place.statement == newestPending { page.take(raw, readable) }
                     (offset, path) = (decoder.reader.offset, decoder.reader.path)
                 case .statement:
                     (place.statement, place.offset, place.path) = (place.statement + 1, nil, [])
@@ -114,27 +110,52 @@ struct OFXPages: Sendable {
             throw .invalidResponse
         }
     }
+}
 
-    private mutating func take(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable?, in statement: Int) {
-        let former = raw.correctedFITID.flatMap { index.corrections[$0] }
+/// The transactions of one page as they are read.
+struct OFXPage: Sendable {
+    private(set) var transactions: [BankTransaction] = []
+    private(set) var removed: [String] = []
+    /// ``OFXIndex/corrections``
+    private var corrections: [String: String]
+    /// Ids that corrections take the place of.
+    private var superseded: Set<String>
+    private var positions: [String: Int] = [:]
+    private var naming = OFXNaming()
+
+    init(corrections: [String: String] = [:]) {
+        self.corrections = corrections
+        superseded = Set(corrections.values)
+    }
+
+    /// Takes the transactions of a whole statement.
+    mutating func take(_ statement: [OFXTransaction], in currency: String?) {
+        let corrected = Set(statement.compactMap(\.correctedFITID))
+        for raw in statement where !raw.isPending && !raw.isDeletion {
+            guard let fitid = raw.fitid, corrected.contains(fitid), let readable = raw.readable(in: currency) else {
+                continue
+            }
+            corrections[fitid] = readable.id(fitid)
+        }
+        superseded = Set(corrections.values)
+        for raw in statement { take(raw, raw.readable(in: currency)) }
+    }
+
+    mutating func take(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable?) {
+        let former = raw.correctedFITID.flatMap { corrections[$0] }
         if raw.isDeletion {
             if let former { removed.append(former) }
             return
         }
-        guard let readable, !raw.isPending || statement == newestPending else { return }
+        guard let readable else { return }
         let transaction = naming.name(raw, readable, former: former)
         guard !superseded.contains(transaction.id) else { return }
         // The same once more says the same.
         if let known = positions[transaction.id] {
-            page[known] = transaction
+            transactions[known] = transaction
         } else {
-            positions[transaction.id] = page.count
-            page.append(transaction)
+            positions[transaction.id] = transactions.count
+            transactions.append(transaction)
         }
-    }
-
-    private static func bytes(_ place: Place) -> [UInt8] {
-        // Nothing in it can fail to be encoded.
-        (try? JSONEncoder().encode(place)).map { [UInt8]($0) } ?? []
     }
 }

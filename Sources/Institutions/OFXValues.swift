@@ -98,7 +98,8 @@ struct OFXDate: Sendable, Equatable {
     }
 }
 
-enum OFXAmount {
+/// An amount of money as banks and people write it.
+enum WrittenAmount {
     /// An amount of a currency in minor units.
     static func minorUnits(_ text: String, _ currency: String) -> Int64? {
         canonical(text).flatMap { Money($0, currency)?.minorUnits }

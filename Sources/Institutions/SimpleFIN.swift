@@ -1,0 +1,411 @@
+/// SimpleFIN: a person pastes a token, and one request brings all accounts behind it.
+///
+/// It promises to claim a token once, to keep the Access URL nowhere but in the credential, to ask for windows of 44
+/// days and shorter ones where a server wants that, and to spend its day's requests sparingly: an answer serves every
+/// account and every refresh for some minutes. What is wrong at one bank behind the server touches the accounts of that
+/// bank alone. It tells neither owners nor account numbers, and refuses accounts whose currency is not one of ISO 4217.
+
+internal import FoundationEssentials
+internal import Outbound
+internal import Synchronization
+
+public struct SimpleFIN: BalanceProviding, TransactionProviding {
+    public let isTest = false
+    public let institutions: [Institution]
+    public let policy: RefreshPolicy
+
+    private let line: Line
+    private let answers: SimpleFINAnswers
+    private let owesPositive: Bool
+
+    public static let standard = Institution(
+        id: "fcinst_SimpleFINBrdg1",
+        name: "SimpleFIN",
+        domain: "bridge.simplefin.org",
+        featured: false,
+        countries: []
+    )
+
+    public static let standardPolicy = RefreshPolicy(interval: 3600, concurrency: 4, dailyBudget: 24)
+
+    /// - Parameter owesPositive: the server writes what is owed without a minus.
+    public init(
+        _ institution: Institution = standard,
+        policy: RefreshPolicy = standardPolicy,
+        owesPositive: Bool = false,
+        line: Line
+    ) {
+        institutions = [institution]
+        self.policy = policy
+        self.owesPositive = owesPositive
+        self.line = line
+        answers = SimpleFINAnswers(lifetime: min(600, policy.interval))
+    }
+
+    // MARK: Sign-in
+
+    private static let asking = Array("token".utf8)
+
+    public func begin(_ attempt: Attempt) async throws(ConnectorError) -> Step {
+        ask(nil)
+    }
+
+    public func resume(
+        _ attempt: Attempt,
+        from resume: [UInt8],
+        _ response: Response
+    ) async throws(ConnectorError) -> Step {
+        guard resume == Self.asking, case .answers(let answers) = response else { throw .invalidResponse }
+        switch SimpleFINToken(answers["token"] ?? "") {
+        case .claim(let url): return try await claim(url)
+        case .access(let access): return try await check(access, attempt)
+        case nil:
+            return ask(
+                "This is not a SimpleFIN token. It is a long text of letters and digits that your SimpleFIN server shows "
+                    + "when you connect an app."
+            )
+        }
+    }
+
+    private func ask(_ error: String?) -> Step {
+        let prompt = Prompt(
+            title: "Connect with SimpleFIN",
+            message: "Make a token at your SimpleFIN server, for example at bridge.simplefin.org, and paste it here.",
+            fields: [.init(name: "token", label: "SimpleFIN token", kind: .text)],
+            error: error,
+            submitLabel: "Connect"
+        )
+        return .prompt(prompt, resume: Self.asking)
+    }
+
+    /// Gets the Access URL. That is given out once: from here on nothing but it counts.
+    private func claim(_ url: String) async throws(ConnectorError) -> Step {
+        let reply: Outbound.Reply
+        do {
+            reply = try await line.send(.init(method: "POST", url: url, body: []))
+        } catch .invalidResponse {
+            return ask("The address in this token cannot be used: it must be reached over https.")
+        }
+        switch reply.status {
+        case 200..<300: break
+        case 401, 403, 404, 410:
+            return ask(
+                "This token was used before, or its server does not know it. If you did not use it yourself, somebody "
+                    + "else may have: disable it at your SimpleFIN server, and make a new one."
+            )
+        case 429: throw .rateLimited(until: nil)
+        case 500...: throw .institutionUnavailable(until: nil)
+        default: return ask("The server in this token did not accept it (status \(reply.status)). Make a new one.")
+        }
+        let text = String(decoding: reply.body, as: UTF8.self).filter { !$0.isWhitespace && $0 != "\"" }
+        guard let access = SimpleFINAccess(text) else {
+            return ask("The server in this token did not answer as SimpleFIN servers do. Make a new token.")
+        }
+        return .authorized(credential: Array(access.url.utf8))
+    }
+
+    /// An Access URL that was claimed elsewhere is tried before it is believed.
+    private func check(_ access: SimpleFINAccess, _ attempt: Attempt) async throws(ConnectorError) -> Step {
+        do {
+            _ = try await fetch(.balances, access) { () async throws(ConnectorError) in }
+        } catch .relinkRequired {
+            return ask("The server does not accept this Access URL any more. Make a new token.")
+        } catch .invalidResponse {
+            return ask("There is no SimpleFIN server at this Access URL that can be reached over https.")
+        }
+        return .authorized(credential: Array(access.url.utf8))
+    }
+
+    // MARK: Data
+
+    public func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] {
+        let answer = try await answer(.balances, access)
+        // Without an account there is nothing that the person could choose; the reason is one of the faults.
+        if answer.accounts.isEmpty, !answer.faults.isEmpty { throw .institutionUnavailable(until: nil) }
+        return answer.accounts.map { account in
+            let name = AccountName(name: account.name)
+            let isOwed = account.balance?.hasPrefix("-") ?? false
+            let (category, subcategory) = name.category(isOwed: isOwed, hasHoldings: account.hasHoldings)
+            let isKnown = Money.exponent(of: account.currency) != nil
+            return BankAccount(
+                id: answer.key(of: account),
+                displayName: account.name,
+                last4: name.last4,
+                category: category,
+                subcategory: subcategory,
+                supportsPayments: false,
+                institutionName: answer.bank(of: account),
+                isCategoryGuessed: true,
+                refusal: isKnown ? nil : "Its balance is not in a currency of ISO 4217, so it cannot be shown."
+            )
+        }
+    }
+
+    public func balance(
+        of account: BankAccount.Reference,
+        _ access: Access
+    ) async throws(ConnectorError) -> Balance {
+        let answer = try await answer(.balances, access)
+        let found = try find(account, in: answer)
+        let currency = found.currency.lowercased()
+        guard let text = found.balance, var current = WrittenAmount.minorUnits(text, currency) else {
+            throw .unsupported
+        }
+        let asOf = found.balanceDate.flatMap { $0 > 0 ? $0 : nil } ?? access.now
+        if account.category == .credit {
+            if owesPositive { current = -max(current, -Int64.max) }
+            return Balance(asOf: asOf, current: [currency: current], kind: .credit(used: [currency: current]))
+        }
+        let available = found.available.flatMap { WrittenAmount.minorUnits($0, currency) }
+        return Balance(
+            asOf: asOf,
+            current: [currency: current],
+            kind: .cash(available: available.map { [currency: $0] })
+        )
+    }
+
+    public func transactions(
+        of account: BankAccount.Reference,
+        after cursor: [UInt8]?,
+        _ access: Access
+    ) async throws(ConnectorError) -> TransactionPage {
+        var windows = try SimpleFINWindows(cursor, now: access.now)
+        let window = windows.next
+        let answer: SimpleFINAnswer
+        do {
+            answer = try await self.answer(.transactions(window, isLast: windows.isLast), access)
+            if windows.isShortenedBy(answer.warnings) { return windows.again }
+        } catch .unsupported {
+            // The server takes no window of this length; a shorter one follows.
+            guard windows.shorten() else { throw .invalidResponse }
+            return windows.again
+        }
+        let found = try find(account, in: answer)
+        let isComplete = answer.isSound && answer.faults(of: found).isEmpty
+        let transactions = found.transactions.compactMap { Self.transaction($0, found) }
+        return windows.page(Self.unique(transactions), isComplete: isComplete)
+    }
+
+    private static func transaction(
+        _ raw: SimpleFINAnswer.Transaction,
+        _ account: SimpleFINAnswer.Account
+    ) -> BankTransaction? {
+        let currency = account.currency.lowercased()
+        guard let amount = WrittenAmount.minorUnits(raw.amount, currency) else { return nil }
+        let posted = raw.posted > 0 ? raw.posted : nil
+        return BankTransaction(
+            id: raw.id,
+            amount: amount,
+            currency: currency,
+            description: raw.description,
+            status: raw.isPending ? .pending : .posted,
+            transactedAt: raw.transactedAt ?? posted ?? account.balanceDate ?? 0,
+            settledAt: raw.isPending ? nil : posted
+        )
+    }
+
+    /// The last of those that have the same id.
+    private static func unique(_ transactions: [BankTransaction]) -> [BankTransaction] {
+        var positions: [String: Int] = [:]
+        var unique: [BankTransaction] = []
+        for transaction in transactions {
+            if let known = positions[transaction.id] {
+                unique[known] = transaction
+            } else {
+                positions[transaction.id] = unique.count
+                unique.append(transaction)
+            }
+        }
+        return unique
+    }
+
+    /// The account in an answer, if its bank let the server in.
+    private func find(
+        _ account: BankAccount.Reference,
+        in answer: SimpleFINAnswer
+    ) throws(ConnectorError) -> SimpleFINAnswer.Account {
+        guard let found = answer.account(account.id) else {
+            if answer.hidesAccounts { throw .accountRelinkRequired }
+            throw answer.faults.isEmpty ? .accountClosed : .institutionUnavailable(until: nil)
+        }
+        guard Money.exponent(of: found.currency) != nil else { throw .unsupported }
+        let faults = answer.faults(of: found)
+        if faults.contains("con.auth") { throw .accountRelinkRequired }
+        if faults.contains("act.failed") { throw .institutionUnavailable(until: nil) }
+        return found
+    }
+
+    // MARK: Requests
+
+    enum Question: Hashable, Sendable {
+        case balances
+        case transactions(Range<Int64>, isLast: Bool)
+
+        var query: String {
+            switch self {
+            case .balances: "version=2&balances-only=1"
+            case .transactions(let window, isLast: true): "version=2&start-date=\(window.lowerBound)&pending=1"
+            case .transactions(let window, isLast: false):
+                "version=2&start-date=\(window.lowerBound)&end-date=\(window.upperBound)"
+            }
+        }
+    }
+
+    private func answer(_ question: Question, _ access: Access) async throws(ConnectorError) -> SimpleFINAnswer {
+        guard let opened = SimpleFINAccess(String(decoding: access.credential, as: UTF8.self)) else {
+            throw .invalidResponse
+        }
+        return try await answers.answer(question, opened, now: access.now) { () async throws(ConnectorError) in
+            try await fetch(question, opened, spend: access.spend)
+        }
+    }
+
+    /// - Throws: `unsupported` where the server understands the question and does not answer it.
+    private func fetch(
+        _ question: Question,
+        _ access: SimpleFINAccess,
+        spend: @Sendable () async throws(ConnectorError) -> Void
+    ) async throws(ConnectorError) -> SimpleFINAnswer {
+        try await spend()
+        let request = Outbound.Request(
+            url: "\(access.root)/accounts?\(question.query)",
+            headers: [("Authorization", access.authorization), ("Accept", "application/json")]
+        )
+        let reply = try await line.send(request)
+        switch reply.status {
+        case 200..<300: break
+        case 401, 403: throw .relinkRequired
+        case 402: throw .institutionUnavailable(until: nil)
+        case 429: throw .rateLimited(until: nil)
+        case 500...: throw .institutionUnavailable(until: nil)
+        case 400, 413, 416, 422: throw .unsupported
+        default: throw .invalidResponse
+        }
+        let answer = try reply.json(SimpleFINAnswer.self)
+        if answer.isRefused { throw .relinkRequired }
+        return answer
+    }
+}
+
+/// Which transactions are asked for next: from 180 days back, or from where the last refresh ended. The last window ends
+/// today and is read again by each refresh, the same for all accounts: in it is what is pending or was posted late.
+struct SimpleFINWindows: Sendable {
+    private struct Note: Codable {
+        /// Everything before is read.
+        var until: Int64
+        /// Days of a window.
+        var days: Int64
+    }
+
+    private static let day: Int64 = 86_400
+    private static let firstDays: Int64 = 180
+    private static let longest: Int64 = 44
+    private static let shortest: Int64 = 5
+
+    private var note: Note
+    private let tomorrow: Int64
+
+    init(_ cursor: [UInt8]?, now: Int64) throws(ConnectorError) {
+        tomorrow = (now / Self.day + 1) * Self.day
+        if let cursor {
+            guard let note = try? JSONDecoder().decode(Note.self, from: Data(cursor)),
+                (Self.shortest...Self.longest).contains(note.days)
+            else { throw .invalidResponse }
+            self.note = note
+        } else {
+            note = Note(until: tomorrow - Self.firstDays * Self.day, days: Self.longest)
+        }
+    }
+
+    private var last: Int64 { tomorrow - note.days * Self.day }
+
+    var isLast: Bool { note.until >= last }
+
+    var next: Range<Int64> {
+        isLast ? last..<tomorrow : note.until..<min(note.until + note.days * Self.day, last)
+    }
+
+    /// - Returns: false where it is as short as can be.
+    mutating func shorten() -> Bool {
+        guard note.days > Self.shortest else { return false }
+        // What was to be read in one is read from where that began.
+        note.until = next.lowerBound
+        note.days = max(Self.shortest, note.days / 2)
+        return true
+    }
+
+    /// Servers of version 1 say in words that a window is too long, and cut what they answer.
+    mutating func isShortenedBy(_ warnings: [String]) -> Bool {
+        let isTooLong = warnings.contains { warning in
+            let words = warning.lowercased()
+            return words.contains("range") && (words.contains("days") || words.contains("exceed"))
+        }
+        return isTooLong && shorten()
+    }
+
+    /// The same once more, in shorter windows.
+    var again: TransactionPage {
+        TransactionPage(transactions: [], cursor: cursor(note), hasMore: true)
+    }
+
+    func page(_ transactions: [BankTransaction], isComplete: Bool) -> TransactionPage {
+        // A day is left out at the beginning, for servers whose days begin elsewhere, and one put on at the end.
+        let window = next.lowerBound + Self.day..<tomorrow + Self.day
+        return TransactionPage(
+            transactions: transactions,
+            cursor: cursor(Note(until: next.upperBound, days: note.days)),
+            hasMore: !isLast,
+            completeWindow: isLast && isComplete ? window : nil
+        )
+    }
+
+    private func cursor(_ note: Note) -> [UInt8] {
+        // Nothing in it can fail to be encoded.
+        (try? JSONEncoder().encode(note)).map { [UInt8]($0) } ?? []
+    }
+}
+
+/// Answers of the last minutes: one request brings what all accounts of a credential are asked for, and servers count
+/// requests. What is asked by several at once is asked once.
+final class SimpleFINAnswers: Sendable {
+    private struct Key: Hashable {
+        let url: String
+        let question: SimpleFIN.Question
+    }
+
+    private typealias Asking = Task<Result<SimpleFINAnswer, ConnectorError>, Never>
+
+    private static let capacity = 500
+
+    private let lifetime: Int64
+    private let known = Mutex<[Key: (asking: Asking, at: Int64)]>([:])
+
+    init(lifetime: Int64) {
+        self.lifetime = lifetime
+    }
+
+    func answer(
+        _ question: SimpleFIN.Question,
+        _ access: SimpleFINAccess,
+        now: Int64,
+        _ ask: @escaping @Sendable () async throws(ConnectorError) -> SimpleFINAnswer
+    ) async throws(ConnectorError) -> SimpleFINAnswer {
+        let key = Key(url: access.url, question: question)
+        let asking = known.withLock { known in
+            if let found = known[key], now - found.at < lifetime, now >= found.at { return found.asking }
+            known = known.filter { now - $0.value.at < lifetime && now >= $0.value.at }
+            if known.count >= Self.capacity { known.removeAll() }
+            let asking = Asking {
+                do throws(ConnectorError) { return .success(try await ask()) } catch { return .failure(error) }
+            }
+            known[key] = (asking, now)
+            return asking
+        }
+        let result = await asking.value
+        // What went wrong is not kept: the next one asks again.
+        if case .failure = result {
+            known.withLock { known in if known[key]?.asking == asking { known[key] = nil } }
+        }
+        return try result.get()
+    }
+}
