@@ -49,8 +49,8 @@ public struct Account: Sendable {
         public let displayName: String?
         /// Four digits or nil.
         public let last4: String?
-        public let category: String
-        public let subcategory: String
+        public private(set) var category: String
+        public private(set) var subcategory: String
         public fileprivate(set) var supportsPayments: Bool
         /// What is told of the account's numbers, as JSON; nil where there are none.
         fileprivate(set) var numbers: String?
@@ -58,6 +58,12 @@ public struct Account: Sendable {
         public fileprivate(set) var expectedDeactivation: Int64?
         /// The institution ends the link as soon as the Session is done.
         public let closesAfterLinking: Bool
+        /// The bank that keeps the account, where that is not the institution itself.
+        public let institutionName: String?
+        /// The institution does not say what kind of account it is: the person may.
+        public let isCategoryGuessed: Bool
+        /// Why it cannot be linked at all, as the person reads it.
+        public let refusal: String?
 
         /// - Parameter numbers: what ``Number/json(_:)`` makes of them.
         public init(
@@ -69,7 +75,10 @@ public struct Account: Sendable {
             supportsPayments: Bool,
             numbers: String?,
             expectedDeactivation: Int64?,
-            closesAfterLinking: Bool
+            closesAfterLinking: Bool,
+            institutionName: String? = nil,
+            isCategoryGuessed: Bool = false,
+            refusal: String? = nil
         ) {
             self.institutionAccount = institutionAccount
             self.displayName = displayName
@@ -80,6 +89,44 @@ public struct Account: Sendable {
             self.numbers = numbers
             self.expectedDeactivation = expectedDeactivation
             self.closesAfterLinking = closesAfterLinking
+            self.institutionName = institutionName
+            self.isCategoryGuessed = isCategoryGuessed
+            self.refusal = refusal
+        }
+
+        /// What a person may say that an account is.
+        private static let kinds: [String: (category: String, subcategory: String)] = [
+            "checking": ("cash", "checking"), "savings": ("cash", "savings"), "cash": ("cash", "other"),
+            "credit_card": ("credit", "credit_card"), "line_of_credit": ("credit", "line_of_credit"),
+            "mortgage": ("credit", "mortgage"), "loan": ("credit", "other"), "investment": ("investment", "other"),
+            "other": ("other", "other"),
+        ]
+
+        /// What the account is taken for.
+        public var kind: String {
+            Self.kinds.first { $0.value == (category, subcategory) }?.key ?? "other"
+        }
+
+        fileprivate func taken(as other: Details) -> Details {
+            var details = self
+            (details.category, details.subcategory) = (other.category, other.subcategory)
+            return details
+        }
+
+        /// The person says what kind of account it is.
+        /// - Parameter param: where that stands in the request.
+        public mutating func correct(to kind: String, param: String) throws(StripeError) {
+            guard isCategoryGuessed else {
+                throw StripeError(param: param, message: "The institution says what kind of account this is.")
+            }
+            guard let meaning = Self.kinds[kind] else {
+                throw StripeError(
+                    param: param,
+                    message: "Invalid \(param): must be one of \(Self.kinds.keys.sorted().joined(separator: ", ")) "
+                        + "and the account's id, with a colon between them."
+                )
+            }
+            (category, subcategory) = meaning
         }
     }
 
@@ -171,12 +218,15 @@ public struct Account: Sendable {
     // MARK: Transitions
 
     /// Links accounts of one sign-in to a Session, all or none.
-    /// - Parameter credential: what opens the accounts at the institution; it is sealed here.
+    /// - Parameters:
+    ///   - credential: what opens the accounts at the institution; it is sealed here.
+    ///   - signIn: the sign-in that it came from; a file that was given there stays with the accounts.
     /// - Returns: the ids, by the institution's own names. One that was linked before comes back under its own id.
     public static func link(
         _ picked: [Details],
         at institution: (id: String, name: String),
         credential: [UInt8],
+        from signIn: SignIn? = nil,
         to session: Session,
         by cause: Cause,
         _ db: Connection,
@@ -196,6 +246,9 @@ public struct Account: Sendable {
             world,
             ring
         )
+        let hasFile = try signIn.map {
+            try UploadedFile.keep(of: $0.id, for: authorization.id, in: session.scope, db)
+        }
         var former: [Authorization] = []
         for details in picked {
             if let refusal = session.refusal(of: details) {
@@ -213,6 +266,7 @@ public struct Account: Sendable {
                 if let old = try Authorization.find(known.authorization, in: session.scope, db) { former.append(old) }
                 account = known
                 try account.relink(details, authorization, session.configuration, by: cause, db, world)
+                if hasFile == true { try account.refreshAgain(db, world) }
             } else {
                 account = Account(
                     id: world.id(.account),
@@ -222,7 +276,7 @@ public struct Account: Sendable {
                     testClock: clock,
                     authorization: authorization.id,
                     institutionID: institution.id,
-                    institutionName: institution.name,
+                    institutionName: details.institutionName ?? institution.name,
                     details: details,
                     permissions: session.configuration.permissions,
                     status: .active
@@ -246,6 +300,15 @@ public struct Account: Sendable {
         where configuration.prefetch?.contains(feature.permission) == true && states[feature]?.isPending != true {
             try Refresh.start(feature, of: id, clock: testClock, in: scope, db, world)
         }
+    }
+
+    /// A newer file has news of an account: what was ever refreshed is refreshed again, as far as it still may be.
+    private func refreshAgain(_ db: Connection, _ world: World) throws {
+        for (feature, state) in try Refresh.states(of: id, in: scope, db)
+        where permissions.contains(feature.permission) && !state.isPending && feature != .ownership {
+            try Refresh.start(feature, of: id, clock: testClock, in: scope, db, world)
+        }
+        try save(db)
     }
 
     /// The limit on accounts, and the demand that one of them can pay, over all that the Session has linked.
@@ -772,6 +835,27 @@ public struct Account: Sendable {
             ids[account.details.institutionAccount] = account.id
         }
         return ids
+    }
+
+    /// What is known of accounts whose kind an institution does not tell: what it was when they were linked before.
+    public static func remembered(
+        _ accounts: [Details],
+        at institution: String,
+        of session: Session,
+        _ db: Connection
+    ) throws -> [Details] {
+        try accounts.map { details in
+            guard details.isCategoryGuessed,
+                let known = try find(
+                    details.institutionAccount,
+                    at: institution,
+                    of: session.holder.id,
+                    session.scope,
+                    db
+                )
+            else { return details }
+            return details.taken(as: known.details)
+        }
     }
 
     /// Whether a Session has linked the account.

@@ -62,7 +62,9 @@ public struct Authorization: Sendable {
                 SELECT 1 FROM account WHERE \(mine) AND authorization_id = \(id) AND status <> 'disconnected')
             """
         )
-        if forgotten > 0 { try Schedule.clear(of: id, in: scope, db) }
+        guard forgotten > 0 else { return }
+        try Schedule.clear(of: id, in: scope, db)
+        try UploadedFile.release(ofAuthorization: id, in: scope, db)
     }
 
     /// Brings status and dates in line with the accounts. An end that is expected is announced 30 days before, at once

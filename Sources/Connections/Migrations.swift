@@ -7,7 +7,7 @@
 public import Database
 
 public enum Migrations {
-    public static let all: [Migration] = [first, moving, data, webhooks, institutionsPages, revocations]
+    public static let all: [Migration] = [first, moving, data, webhooks, institutionsPages, revocations, uploads]
 
     /// Consents that institutions are yet to be told are over.
     private static let revocations = Migration([
@@ -55,6 +55,41 @@ public enum Migrations {
             epoch {int} NOT NULL,
             throttled {int} NOT NULL,
             unavailable {int} NOT NULL
+        ) {strict}
+        """,
+    ])
+
+    /// Files that people give at a sign-in.
+    private static let uploads = Migration([
+        """
+        CREATE TABLE upload (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            id {key} NOT NULL,
+            session {key} NOT NULL,
+            auth_session {key} NOT NULL,
+            authorization_id {key},
+            size {int} NOT NULL,
+            status TEXT NOT NULL CHECK (status IN ('receiving', 'complete')),
+            expires {int},
+            PRIMARY KEY (merchant, livemode, id)
+        ) {clustered}
+        """,
+        "CREATE INDEX upload_by_sign_in ON upload (merchant, livemode, auth_session, id)",
+        "CREATE INDEX upload_by_session ON upload (merchant, livemode, session)",
+        """
+        CREATE INDEX upload_by_authorization ON upload (merchant, livemode, authorization_id)
+            WHERE authorization_id IS NOT NULL
+        """,
+        "CREATE INDEX upload_for_pruning ON upload (expires) WHERE expires IS NOT NULL",
+        """
+        CREATE TABLE upload_piece (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            upload {key} NOT NULL,
+            number {int} NOT NULL,
+            sealed {bytes} NOT NULL,
+            PRIMARY KEY (merchant, livemode, upload, number)
         ) {strict}
         """,
     ])

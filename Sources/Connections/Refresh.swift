@@ -353,6 +353,12 @@ extension Refresh.Claim {
         try db.execute("UPDATE refresh SET claim_at = \(world.wall() + Refresh.lease) WHERE \(row)") == 1
     }
 
+    /// Takes a request out of the budget of a day.
+    /// - Returns: nil where there was one left; otherwise the seconds until there is.
+    public func spend(ofBudget budget: Int, _ db: Connection, _ world: World) throws -> Int64? {
+        try Authorization.waitForBudget(budget, of: authorization, in: scope, db, world)
+    }
+
     /// The institution is asked once more in the course of this refresh.
     public func countCall(_ db: Connection, _ world: World) throws {
         try Authorization.countCall(with: authorization, in: scope, db, world)

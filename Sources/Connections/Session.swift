@@ -238,13 +238,19 @@ public struct Session: Sendable {
 
     /// Why an institution of these countries may not be linked in this Session; nil where it may.
     public func refusal(ofCountries countries: [String]) -> String? {
-        guard let country = configuration.country, !countries.contains(country) else { return nil }
+        guard let country = configuration.country, !countries.isEmpty, !countries.contains(country) else {
+            return nil
+        }
         return "this session is for institutions in \(country)."
     }
 
     /// Why an account may not be linked in this Session, as the person reads it; nil where it may.
-    public func refusal(of account: Account.Details) -> String? {
-        if let subcategories = configuration.subcategories, !subcategories.contains(account.subcategory) {
+    /// - Parameter isChosen: whether the person has said what kind of account it is, where that is for them to say.
+    public func refusal(of account: Account.Details, isChosen: Bool = true) -> String? {
+        if let refusal = account.refusal { return refusal }
+        if !isChosen && account.isCategoryGuessed {
+            // The person may say otherwise.
+        } else if let subcategories = configuration.subcategories, !subcategories.contains(account.subcategory) {
             return "This type of account can't be linked here."
         }
         if configuration.paymentSupport == "all" && !account.supportsPayments {

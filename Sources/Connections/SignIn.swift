@@ -165,6 +165,7 @@ public struct SignIn: Sendable {
             AND session = \(session.id) AND status <> 'failed'
             """
         )
+        try UploadedFile.release(allOf: session, db)
     }
 
     /// Accounts were linked with it; the credential stays, so that a repeated request is answered alike.

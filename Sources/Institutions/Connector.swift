@@ -254,7 +254,7 @@ public struct Access: Sendable {
     /// The newest file that the person gave for these accounts; nil where none was asked for.
     public let upload: Upload?
     /// Counts one request of the credential's daily budget, before it is sent; throws `rateLimited` where the budget is
-    /// spent. A connector whose policy has a budget calls it for each request.
+    /// spent. A connector whose policy is metered calls it for each request.
     public let spend: @Sendable () async throws(ConnectorError) -> Void
     /// Renews the credential, one call at a time for all that hangs on it, over all servers.
     ///
@@ -325,10 +325,14 @@ public struct RefreshPolicy: Sendable, Equatable {
     public let interval: Int64
     /// Calls to one institution at the same time.
     public let concurrency: Int
-    /// Requests for one credential within 24 hours, nil for no limit; ``Access/spend`` counts them.
+    /// Calls for one credential within 24 hours, nil for no limit.
     public let dailyBudget: Int?
+    /// Whether the connector counts what it spends of the budget itself, by ``Access/spend``, as one request may serve
+    /// several calls. Otherwise each call counts as one.
+    public let isMetered: Bool
 
-    public init(interval: Int64, concurrency: Int, dailyBudget: Int?) {
+    public init(interval: Int64, concurrency: Int, dailyBudget: Int?, isMetered: Bool = false) {
+        self.isMetered = isMetered
         self.interval = interval
         self.concurrency = concurrency
         self.dailyBudget = dailyBudget

@@ -17,12 +17,8 @@ struct OFXDate: Sendable, Equatable {
         let digits = rest.prefix { $0.isASCII && $0.isNumber }
         rest = rest[digits.endIndex...]
         guard [8, 10, 12, 14].contains(digits.count), let number = Int64(digits.prefix(8)) else { return nil }
-        let (year, month, date) = (number / 10_000, number / 100 % 100, number % 100)
-        guard (1900...2199).contains(year), (1...12).contains(month), date >= 1,
-            date <= Self.days(in: month, of: year)
-        else { return nil }
+        guard let midnight = Moment.date(number / 10_000, number / 100 % 100, number % 100) else { return nil }
         day = String(digits.prefix(8))
-        let midnight = Self.daysSinceEpoch(year, month, date) * 86_400
         guard digits.count > 8 else { seconds = midnight; return }
         let time = (Int64(digits.dropFirst(8)) ?? 0) * (digits.count == 10 ? 10_000 : digits.count == 12 ? 100 : 1)
         let (hour, minute, second) = (time / 10_000, time / 100 % 100, time % 100)
@@ -61,35 +57,12 @@ struct OFXDate: Sendable, Equatable {
         "MDT": -6, "MST": -7, "PDT": -7, "PST": -8,
     ]
 
-    private static func days(in month: Int64, of year: Int64) -> Int64 {
-        switch month {
-        case 2: year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28
-        case 4, 6, 9, 11: 30
-        default: 31
-        }
-    }
-
-    /// Counted in eras of 400 years that begin in March, so that the leap day is the last of a year.
-    private static func daysSinceEpoch(_ year: Int64, _ month: Int64, _ day: Int64) -> Int64 {
-        let year = month <= 2 ? year - 1 : year
-        let dayOfYear = (153 * ((month + 9) % 12) + 2) / 5 + day - 1
-        let dayOfEra = year % 400 * 365 + year % 400 / 4 - year % 400 / 100 + dayOfYear
-        return year / 400 * 146_097 + dayOfEra - 719_468
-    }
-
     /// The moment as OFX spells it, in UTC.
-    static func text(of seconds: Int64) -> String {
-        let (days, time) = seconds.quotientAndRemainder(dividingBy: 86_400)
-        let shifted = days + 719_468
-        let era = shifted / 146_097
-        let dayOfEra = shifted % 146_097
-        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-        let month = (5 * dayOfYear + 2) / 153
-        let date = dayOfYear - (153 * month + 2) / 5 + 1
-        let year = yearOfEra + era * 400 + (month >= 10 ? 1 : 0)
-        return padded(year, 4) + padded(month < 10 ? month + 3 : month - 9, 2) + padded(date, 2)
-            + padded(time / 3600, 2) + padded(time / 60 % 60, 2) + padded(time % 60, 2)
+    static func text(of moment: Int64) -> String {
+        let date = CivilDay(moment)
+        let time = ((moment % 86_400) + 86_400) % 86_400
+        return padded(date.year, 4) + padded(date.month, 2) + padded(date.day, 2) + padded(time / 3600, 2)
+            + padded(time / 60 % 60, 2) + padded(time % 60, 2)
     }
 
     private static func padded(_ number: Int64, _ width: Int) -> String {

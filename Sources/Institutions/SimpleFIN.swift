@@ -26,7 +26,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
         countries: []
     )
 
-    public static let standardPolicy = RefreshPolicy(interval: 3600, concurrency: 4, dailyBudget: 24)
+    public static let standardPolicy = RefreshPolicy(interval: 3600, concurrency: 4, dailyBudget: 24, isMetered: true)
 
     /// - Parameter owesPositive: the server writes what is owed without a minus.
     public init(

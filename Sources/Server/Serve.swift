@@ -67,7 +67,7 @@ struct Serve: AsyncParsableCommand {
                 keys: keys,
                 directory: Directory(
                     (settings.scenario.map { [$0] } ?? []) + configured(settings, world) + [Sandbox()]
-                        + banks.connectors
+                        + banks.connectors + files(settings, ring)
                 ),
                 bank: banks.bank,
                 address: address,
@@ -75,6 +75,11 @@ struct Serve: AsyncParsableCommand {
                 logger: logger
             )
         )
+    }
+
+    /// What needs no operator: files that people have.
+    private func files(_ settings: ServeSettings, _ ring: KeyRing) -> [any Connector] {
+        settings.uploadLimit == 0 ? [] : [OFXFiles(mark: { ring.fingerprint($0) })]
     }
 
     /// What a server is wired from.
@@ -211,6 +216,7 @@ struct Serve: AsyncParsableCommand {
                 publicURL: { parts.address.forPeople },
                 sessionLifetime: settings.sessionLifetime,
                 earlyRefresh: settings.earlyRefresh,
+                uploadLimit: settings.uploadLimit,
                 embedOrigins: settings.embedOrigins,
                 demo: demo,
                 webhookPolicy: settings.webhooks.policy,

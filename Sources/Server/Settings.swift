@@ -51,6 +51,9 @@ struct ServeOptions: ParsableArguments {
     @Option(help: "Seconds for which a session can be opened. LINKSPAN_SESSION_LIFETIME; default 86400.")
     var sessionLifetime: String?
 
+    @Option(help: "MB of the largest OFX file that people may give; 0 for none. LINKSPAN_UPLOAD_LIMIT; default 100.")
+    var uploadLimit: String?
+
     @Option(help: "refuse or ignore: a refresh before its time. LINKSPAN_EARLY_REFRESH; default refuse.")
     var earlyRefresh: String?
 
@@ -116,6 +119,8 @@ struct ServeSettings {
     let testSecretKey: String?
     let testPublishableKey: String?
     let sessionLifetime: Int64
+    /// In bytes; 0 where no files are taken.
+    let uploadLimit: Int
     let earlyRefresh: Account.EarlyRefresh
     /// What ids and chance follow from; nil for chance itself.
     let seed: UInt64?
@@ -169,6 +174,14 @@ struct ServeSettings {
             "pk_test_",
             "--test-publishable-key (LINKSPAN_TEST_PUBLISHABLE_KEY)"
         )
+        uploadLimit =
+            Int(
+                try Self.number(
+                    options.uploadLimit ?? Environment["LINKSPAN_UPLOAD_LIMIT"] ?? "100",
+                    "--upload-limit (LINKSPAN_UPLOAD_LIMIT)",
+                    in: 0...2000
+                )
+            ) * 1_000_000
         sessionLifetime = try Self.number(
             options.sessionLifetime ?? Environment["LINKSPAN_SESSION_LIFETIME"] ?? "86400",
             "--session-lifetime (LINKSPAN_SESSION_LIFETIME)",

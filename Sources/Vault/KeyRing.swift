@@ -20,6 +20,7 @@ public struct KeyRing: Sendable {
         case webhookSecret = "webhook-secret"
         case signInAddress = "sign-in-address"
         case referenceBank = "reference-bank"
+        case upload = "upload"
     }
 
     private struct Key: Sendable {

@@ -185,6 +185,7 @@ enum API {
         Route(.get, "/v1/connections/institutions", .client, Flow.institutions),
         Route(.post, "/v1/connections/auth_sessions", .client, SignIns.begin),
         Route(.post, "/v1/connections/auth_sessions/respond", .client, SignIns.respond),
+        Route(.post, Limits.uploadPath, .client, content: .file, Uploads.receive),
         Route(.post, "/v1/connections/auth_sessions/retrieve", .client, SignIns.retrieve),
         Route(.post, "/v1/connections/auth_sessions/cancel", .client, SignIns.cancel),
         Route(.post, "/v1/connections/auth_sessions/oauth_results", .client, SignIns.oauthResults),

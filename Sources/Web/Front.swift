@@ -161,7 +161,8 @@ struct Endpoint: Sendable {
         let (scope, key, flow) = try await authenticate(credential, request.headers)
         let version = try version(request.headers)
         let isPost = request.method == .post
-        let text = isPost ? try await Self.body(of: request) : Array((request.uri.query ?? "").utf8)
+        let isForm = isPost && route.content == .form
+        let text = isForm ? try await Self.body(of: request) : Array((request.uri.query ?? "").utf8)
         let form = try Form.decode(text)
         // Clients are idempotent by the Session's state; a person must not get at the merchant's keys.
         let idempotencyKey = isPost && !route.isForClients ? try Self.idempotencyKey(request.headers) : nil
@@ -181,7 +182,9 @@ struct Endpoint: Sendable {
             },
             id: Self.decoded(context.parameters.get("id") ?? ""),
             inner: Self.decoded(context.parameters.get("inner") ?? ""),
-            flow: flow
+            flow: flow,
+            file: route.content == .file
+                ? (request.body, request.headers[.contentLength].flatMap { Int($0) }) : nil
         )
     }
 

@@ -6,6 +6,7 @@
 internal import Connections
 internal import Database
 internal import HTTPTypes
+internal import HummingbirdCore
 internal import Vault
 internal import Wire
 
@@ -19,21 +20,31 @@ struct Route: Sendable {
         case testHelper
     }
 
+    enum Content: Sendable {
+        /// Parameters, in a form.
+        case form
+        /// A file, read as it comes by whoever handles it; parameters are in the address.
+        case file
+    }
+
     let method: HTTPRequest.Method
     /// `/v1/customers/:id`
     let path: String
     let access: Access
+    let content: Content
     let handle: @Sendable (Call) async throws -> Answer
 
     init(
         _ method: HTTPRequest.Method,
         _ path: String,
         _ access: Access,
+        content: Content = .form,
         _ handle: @escaping @Sendable (Call) async throws -> Answer
     ) {
         self.method = method
         self.path = path
         self.access = access
+        self.content = content
         self.handle = handle
     }
 }
@@ -56,6 +67,8 @@ struct Call: Sendable {
     let inner: String
     /// What a client's flow token proved, nil for every other credential.
     let flow: FlowToken?
+    /// The file of a route that takes one, and how long the client says that it is.
+    let file: (body: RequestBody, length: Int?)?
 
     var cause: Cause { Cause(requestID: requestID, idempotencyKey: idempotencyKey) }
 

@@ -34,6 +34,8 @@ public final class Service: Sendable {
         public let sessionLifetime: Int64
         /// What becomes of a refresh that is asked for before its time.
         public let earlyRefresh: Account.EarlyRefresh
+        /// Bytes of the largest file that a person may give at a sign-in.
+        public let uploadLimit: Int
         /// The origins that may frame the hosted flow, as `frame-ancestors` takes them.
         public let embedOrigins: [String]
         /// The merchant page at `/demo`, with its scope and publishable key; nil where it is not served.
@@ -69,6 +71,7 @@ public final class Service: Sendable {
             publicURL: @escaping @Sendable () -> String,
             sessionLifetime: Int64,
             earlyRefresh: Account.EarlyRefresh,
+            uploadLimit: Int,
             embedOrigins: [String],
             demo: Demo?,
             webhookPolicy: @escaping @Sendable (_ livemode: Bool) -> Outbound.Policy,
@@ -77,6 +80,7 @@ public final class Service: Sendable {
             self.publicURL = publicURL
             self.sessionLifetime = sessionLifetime
             self.earlyRefresh = earlyRefresh
+            self.uploadLimit = uploadLimit
             self.embedOrigins = embedOrigins
             self.demo = demo
             self.webhookPolicy = webhookPolicy

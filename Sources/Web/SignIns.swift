@@ -54,10 +54,10 @@ enum SignIns {
         }
         // Who is at the bank's own pages comes back by them.
         guard signIn.status == .prompting, !signIn.isAway, let note = try signIn.note(service.ring) else { throw ended }
-        let response: Response = answers.isEmpty && signIn.prompt == nil ? .poll : .answers(answers)
+        let response = try await Uploads.response(answers, at: signIn, service)
         let step: Step
         do {
-            step = try await reaching(institution) { () async throws(ConnectorError) in
+            step = try await reaching(institution, within: response.patience) { () async throws(ConnectorError) in
                 try await connector.resume(attempt, from: note, response)
             }
         } catch {
@@ -142,7 +142,7 @@ enum SignIns {
 
     static func accounts(_ call: Call) async throws -> Answer {
         let (offered, session) = try await offered(call)
-        let refusals = offered.accounts.map { session.refusal(of: $0) }
+        let refusals = offered.accounts.map { session.refusal(of: $0, isChosen: false) }
         if !refusals.isEmpty, refusals.allSatisfy({ $0 != nil }) {
             throw StripeError(message: "No account at \(offered.institution.name) can be linked in this session.").with(
                 [
@@ -180,6 +180,7 @@ enum SignIns {
             }
             picked.append(account)
         }
+        try correct(&picked, call)
         return try await call.write { [picked] db, json in
             let session = try call.consentedSession(db)
             var signIn = try SignIn.find(offered.signIn, of: session, db)
@@ -198,6 +199,7 @@ enum SignIns {
                     picked,
                     at: (offered.institution.id, offered.institution.name),
                     credential: credential,
+                    from: signIn,
                     to: session,
                     by: call.cause,
                     db,
@@ -216,6 +218,17 @@ enum SignIns {
         }
     }
 
+    /// What the person says of accounts whose kind the institution does not tell: `corrections[]=savings:<id>`.
+    private static func correct(_ picked: inout [Account.Details], _ call: Call) throws(StripeError) {
+        for (path, text) in try call.lenient.strings("corrections") ?? [] {
+            let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, let index = picked.firstIndex(where: { $0.institutionAccount == parts[1] }) else {
+                throw StripeError(param: path, message: "Invalid \(path): this account was not chosen.")
+            }
+            try picked[index].correct(to: String(parts[0]), param: path)
+        }
+    }
+
     private struct Offered: Sendable {
         let signIn: String
         let institution: Institution
@@ -230,8 +243,10 @@ enum SignIns {
         guard let credential = try signIn.credential(call.service.ring) else {
             throw StripeError(param: "id", message: "The account holder has not signed in at \(institution.name).")
         }
+        let file = try await call.service.database.read { db in try UploadedFile.newest(of: signIn, db) }
+        let upload = file.map { Upload($0, call.service) }
         let accounts = try await reaching(institution) { () async throws(ConnectorError) in
-            try await connector.accounts(Access(attempt, credential, renewing: signIn, call.service))
+            try await connector.accounts(Access(attempt, credential, upload: upload, renewing: signIn, call.service))
         }
         return try await call.service.database.read { db in
             let session = try call.consentedSession(db)
@@ -239,7 +254,7 @@ enum SignIns {
             let offered = Offered(
                 signIn: signIn.id,
                 institution: institution,
-                accounts: accounts.map(\.details),
+                accounts: try Account.remembered(accounts.map(\.details), at: institution.id, of: session, db),
                 linked: linked
             )
             return (offered, session)
@@ -260,10 +275,11 @@ enum SignIns {
                     json.field("allow_selection_message", refusal)
                     json.field("authorization", offered.signIn)
                     json.field("category", details.category)
+                    json.field("category_kind", details.isCategoryGuessed ? details.kind : nil)
                     json.field("displayable_account_numbers", details.last4)
                     json.key("institution")
                     offered.institution.write(to: &json)
-                    json.field("institution_name", offered.institution.name)
+                    json.field("institution_name", details.institutionName ?? offered.institution.name)
                     json.field("linked_account_id", linked)
                     json.field("name", details.displayName ?? offered.institution.name)
                     json.field("subcategory", details.subcategory)
@@ -304,16 +320,17 @@ enum SignIns {
 }
 
 /// Asks an institution, within a time that a person waits, and says its refusal in the words of the API.
+/// - Parameter patience: clients of the flow give up after 20 seconds, and wait longer for a file to be read.
 func reaching<T: Sendable>(
     _ institution: Institution,
+    within patience: Duration = .seconds(17),
     _ ask: @escaping @Sendable () async throws(ConnectorError) -> T
 ) async throws(StripeError) -> T {
     let asking = Task { () async -> Result<T, ConnectorError> in
         do throws(ConnectorError) { return .success(try await ask()) } catch { return .failure(error) }
     }
     let timer = Task {
-        // Clients of the flow give up after 20 seconds.
-        try await Task.sleep(for: .seconds(17))
+        try await Task.sleep(for: patience)
         asking.cancel()
     }
     let result = await withTaskCancellationHandler {
@@ -343,7 +360,7 @@ extension ConnectorError {
             return StripeError(message: "\(institution.name) is currently unavailable.").with(extra)
         case .rateLimited:
             return StripeError(message: "\(institution.name) was asked too often. Try again later.")
-        case .authorizationFailed, .cancelled, .relinkRequired:
+        case .authorizationFailed, .cancelled, .relinkRequired, .accountRelinkRequired:
             return StripeError(message: "\(institution.name) refused the sign-in.").with([
                 ("reason", .text("authorization_failed"))
             ])
@@ -361,7 +378,7 @@ extension ConnectorError {
         switch self {
         case .institutionUnavailable: "institution_unavailable_unplanned"
         case .cancelled: "cancelled"
-        case .authorizationFailed, .relinkRequired: "authorization_failed"
+        case .authorizationFailed, .relinkRequired, .accountRelinkRequired: "authorization_failed"
         case .rateLimited, .accountClosed, .invalidResponse, .superseded, .unsupported: "unexpected_error"
         }
     }
@@ -429,13 +446,20 @@ extension Session {
 
 extension Access {
     /// The access of a sign-in, whose credential is renewed where it is kept until accounts are linked.
-    init(_ attempt: Attempt, _ credential: [UInt8], renewing signIn: SignIn, _ service: Service) {
+    init(
+        _ attempt: Attempt,
+        _ credential: [UInt8],
+        upload: Upload?,
+        renewing signIn: SignIn,
+        _ service: Service
+    ) {
         self.init(
             institution: attempt.institution,
             holder: attempt.holder,
             now: attempt.now,
             credential: credential,
-            isPersonPresent: true
+            isPersonPresent: true,
+            upload: upload
         ) { ask throws(ConnectorError) in
             let new = try await ask(credential)
             let isKept = try? await service.database.write { db in
@@ -547,7 +571,10 @@ extension BankAccount {
             supportsPayments: supportsPayments,
             numbers: Account.Number.json(numbers),
             expectedDeactivation: expectedDeactivation,
-            closesAfterLinking: closesAfterLinking
+            closesAfterLinking: closesAfterLinking,
+            institutionName: institutionName,
+            isCategoryGuessed: isCategoryGuessed,
+            refusal: refusal
         )
     }
 }

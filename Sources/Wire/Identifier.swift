@@ -20,6 +20,7 @@ public struct Identifier: Sendable {
         case session = "fcsess_"
         case testClock = "clock_"
         case token = "btok_"
+        case upload = "fcup_"
         case transaction = "fctxn_"
         case transactionRefresh = "fctxnref_"
         case webhookEndpoint = "we_"

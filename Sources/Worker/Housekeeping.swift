@@ -38,6 +38,7 @@ public struct Housekeeping: Sendable {
                 + SignIn.prune(lifetime: sessionLifetime, in: db, world) + TestClock.prune(db, world)
                 + Authorization.pruneCalls(db, world)
                 + Delivery.prune(in: db, world)
+                + UploadedFile.prune(in: db, world)
         }
     }
 }

@@ -133,7 +133,7 @@ public struct Refreshes: Sendable {
                 return Refresh.Limits(free: 1, dailyBudget: nil)
             }
             let free = policy.concurrency - counts[institution, default: 0]
-            return Refresh.Limits(free: free, dailyBudget: policy.dailyBudget)
+            return Refresh.Limits(free: free, dailyBudget: policy.isMetered ? nil : policy.dailyBudget)
         }
     }
 
@@ -213,6 +213,8 @@ public struct Refreshes: Sendable {
             credential: try ring.open(claim.credential, for: .bankCredential, owner: claim.authorization),
             fabrication: connector.isTest ? claim.made.map { fabrication($0, claim) } : nil,
             refreshNumber: claim.number,
+            upload: try await upload(claim),
+            spend: { () async throws(ConnectorError) in try await spend(connector.policy, claim) },
             renew: Renewal(claim, database: database, ring: ring, world: world).callAsFunction
         )
         let account = BankAccount.Reference(
@@ -241,6 +243,34 @@ public struct Refreshes: Sendable {
             guard let connector = connector as? any TransactionProviding else { throw ConnectorError.unsupported }
             try await fetchTransactions(of: account, claim, connector, access)
         }
+    }
+
+    /// The newest file that the person gave for what the claim is about.
+    private func upload(_ claim: Refresh.Claim) async throws -> Upload? {
+        let file = try await database.read { db in
+            try UploadedFile.newest(ofAuthorization: claim.authorization, in: claim.scope, db)
+        }
+        return file.map { file in
+            Upload(size: file.size) { [database, ring] offset throws(ConnectorError) in
+                do {
+                    return try await file.bytes(from: offset, database, ring)
+                } catch {
+                    throw .institutionUnavailable(until: nil)
+                }
+            }
+        }
+    }
+
+    /// Takes a request out of the day's budget.
+    private func spend(_ policy: RefreshPolicy, _ claim: Refresh.Claim) async throws(ConnectorError) {
+        guard policy.isMetered, let budget = policy.dailyBudget else { return }
+        let wait: Int64?
+        do {
+            wait = try await database.write { [world] db in try claim.spend(ofBudget: budget, db, world) }
+        } catch {
+            throw .institutionUnavailable(until: nil)
+        }
+        if let wait { throw .rateLimited(until: claim.now + wait) }
     }
 
     /// Page by page: what is not the last part of the last page is a write of its own.
@@ -346,6 +376,7 @@ public struct Refreshes: Sendable {
             guard try claim.holds(db, world) else { return }
             switch error {
             case .relinkRequired: try claim.endLink(.accessExpired, ofAll: true, db, world)
+            case .accountRelinkRequired: try claim.endLink(.accessExpired, ofAll: false, db, world)
             case .accountClosed: try claim.endLink(.accountClosed, ofAll: false, db, world)
             case .unsupported: try claim.fail(next: nil, db, world)
             case .institutionUnavailable(let until), .rateLimited(let until):

@@ -1,0 +1,193 @@
+/// A file that a person gave at a sign-in, in sealed pieces. It is read piece by piece, as it came.
+///
+/// `receiving` → `complete`. Until accounts are linked with it it belongs to its sign-in and is forgotten after a day;
+/// then it belongs to the authorization and goes with that. A Session has one file that nothing is linked with at most:
+/// a new one takes the place of the one before. Nothing of a file is readable in the database, not even its name.
+
+public import Database
+public import Vault
+internal import Wire
+
+public struct UploadedFile: Sendable {
+    enum Status: String, Sendable {
+        case receiving, complete
+    }
+
+    /// The bytes of every piece but the last. A piece is sealed for its place.
+    public static let pieceSize = 64 * 1024
+    /// Seconds until a file that nothing was linked with is forgotten.
+    private static let lifetime: Int64 = 86_400
+
+    public static let prefix = Identifier.Kind.upload.rawValue
+
+    public let id: String
+    private let scope: Scope
+    /// In bytes; none as long as it is being received.
+    public private(set) var size: Int
+    private var status: Status
+
+    // MARK: Transitions
+
+    /// Makes room for a file, in place of any that nothing was linked with in the Session.
+    public static func begin(
+        for signIn: SignIn,
+        of session: Session,
+        _ db: Connection,
+        _ world: World
+    ) throws -> UploadedFile {
+        try release(allOf: session, db)
+        let file = UploadedFile(id: world.id(.upload), scope: session.scope, size: 0, status: .receiving)
+        try db.execute(
+            """
+            INSERT INTO upload (merchant, livemode, id, session, auth_session, size, status, expires)
+            VALUES (\(session.scope.merchant), \(session.scope.livemode), \(file.id), \(session.id), \(signIn.id), 0,
+                \(file.status.rawValue), \(world.wall() + lifetime))
+            """
+        )
+        return file
+    }
+
+    /// A piece as it is stored. Sealing is work, so it is done outside of any transaction.
+    public struct Piece: Sendable {
+        let number: Int
+        let sealed: [UInt8]
+    }
+
+    public func piece(_ number: Int, _ bytes: ArraySlice<UInt8>, _ ring: KeyRing) throws -> Piece {
+        Piece(number: number, sealed: try ring.seal(Array(bytes), for: .upload, owner: "\(id)/\(number)"))
+    }
+
+    public func append(_ pieces: [Piece], _ db: Connection) throws {
+        for piece in pieces {
+            try db.execute(
+                """
+                INSERT INTO upload_piece (merchant, livemode, upload, number, sealed)
+                VALUES (\(scope.merchant), \(scope.livemode), \(id), \(piece.number), \(piece.sealed))
+                """
+            )
+        }
+    }
+
+    /// All of it is there.
+    public mutating func complete(size: Int, _ db: Connection) throws {
+        (self.size, status) = (size, .complete)
+        try db.execute("UPDATE upload SET size = \(size), status = \(status.rawValue) WHERE \(row)")
+    }
+
+    /// It will not be needed; the pieces go when their time comes.
+    public func discard(_ db: Connection) throws {
+        try db.execute("UPDATE upload SET expires = 0 WHERE \(row)")
+    }
+
+    /// Accounts were linked: the sign-in's newest file stays as long as their authorization.
+    /// - Returns: whether there is one.
+    static func keep(
+        of signIn: String,
+        for authorization: String,
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> Bool {
+        guard let file = try newest(ofSignIn: signIn, in: scope, db) else { return false }
+        try db.execute("UPDATE upload SET authorization_id = \(authorization), expires = NULL WHERE \(file.row)")
+        return true
+    }
+
+    /// The authorization is gone.
+    static func release(ofAuthorization id: String, in scope: Scope, _ db: Connection) throws {
+        try db.execute(
+            """
+            UPDATE upload SET expires = 0 WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+            AND authorization_id = \(id)
+            """
+        )
+    }
+
+    /// The Session is done, or begins anew: files that nothing was linked with are no longer needed.
+    static func release(allOf session: Session, _ db: Connection) throws {
+        try db.execute(
+            """
+            UPDATE upload SET expires = 0 WHERE merchant = \(session.scope.merchant)
+            AND livemode = \(session.scope.livemode) AND session = \(session.id) AND authorization_id IS NULL
+            """
+        )
+    }
+
+    // MARK: Statements
+
+    private var row: SQL { "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)" }
+
+    /// A file of a sign-in that is all there; nil for any other.
+    public static func find(_ id: String, of signIn: SignIn, _ db: Connection) throws -> UploadedFile? {
+        try first("id = \(id) AND auth_session = \(signIn.id) AND status = 'complete'", in: signIn.scope, db)
+    }
+
+    public static func newest(of signIn: SignIn, _ db: Connection) throws -> UploadedFile? {
+        try newest(ofSignIn: signIn.id, in: signIn.scope, db)
+    }
+
+    private static func newest(ofSignIn id: String, in scope: Scope, _ db: Connection) throws -> UploadedFile? {
+        try first("auth_session = \(id) AND status = 'complete' ORDER BY id DESC LIMIT 1", in: scope, db)
+    }
+
+    public static func newest(
+        ofAuthorization id: String,
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> UploadedFile? {
+        try first("authorization_id = \(id) ORDER BY id DESC LIMIT 1", in: scope, db)
+    }
+
+    private static func first(_ condition: SQL, in scope: Scope, _ db: Connection) throws -> UploadedFile? {
+        try db.first(
+            """
+            SELECT id, size, status FROM upload WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+            AND \(condition)
+            """
+        ) { row in
+            UploadedFile(
+                id: try row.text(0),
+                scope: scope,
+                size: Int(try row.int(1)),
+                status: try row.choice(2, of: Status.self)
+            )
+        }
+    }
+
+    /// The bytes from an offset to the end of their piece; none where the file ends.
+    public func bytes(from offset: Int, _ database: Database, _ ring: KeyRing) async throws -> [UInt8] {
+        guard offset >= 0, offset < size else { return [] }
+        let number = offset / Self.pieceSize
+        let sealed = try await database.lookup { [scope, id] db in
+            try db.first(
+                """
+                SELECT sealed FROM upload_piece WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+                AND upload = \(id) AND number = \(number)
+                """
+            ) { try $0.bytes(0) }
+        }
+        guard let sealed else { return [] }
+        let piece = try ring.open(sealed, for: .upload, owner: "\(id)/\(number)")
+        return Array(piece.dropFirst(offset % Self.pieceSize))
+    }
+
+    /// Forgets a bounded number of pieces of files whose time is over, and the files without pieces.
+    /// - Returns: how many.
+    public static func prune(in db: Connection, _ world: World) throws -> Int {
+        let now = world.wall()
+        let pieces = try db.execute(
+            """
+            DELETE FROM upload_piece WHERE (merchant, livemode, upload, number) IN (
+                SELECT p.merchant, p.livemode, p.upload, p.number FROM upload AS u JOIN upload_piece AS p
+                ON p.merchant = u.merchant AND p.livemode = u.livemode AND p.upload = u.id
+                WHERE u.expires <= \(now) LIMIT 200)
+            """
+        )
+        guard pieces == 0 else { return pieces }
+        return try db.execute(
+            """
+            DELETE FROM upload WHERE (merchant, livemode, id) IN (
+                SELECT merchant, livemode, id FROM upload WHERE expires <= \(now) LIMIT 200)
+            """
+        )
+    }
+}

@@ -1,0 +1,348 @@
+/// OFX Direct Connect against a server that was written from the protocol: profile, sign-on with password, token, code
+/// and questions, accounts with owners, statements, what is pending, errors.
+
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Institutions
+@testable import Outbound
+
+private let now: Int64 = 1_790_000_000
+private let canary = "canary-ofx-password-7d2a"
+private let mark: @Sendable (String) -> String = { text in
+    let hash = text.utf8.reduce(UInt64(14_695_981_039_346_656_037)) { ($0 ^ UInt64($1)) &* 1_099_511_628_211 }
+    return String(hash, radix: 36)
+}
+
+/// An OFX server with one customer.
+private final class OFXServer: Sendable {
+    struct State {
+        /// `SIGNONINFO` of the profile; nil where the server tells none.
+        var signOnInfo: String? = "<CLIENTUIDREQ>Y"
+        /// Asks questions of whoever has no access key.
+        var asksQuestions = false
+        var wantsToken = false
+        /// The code of every answer to a signed-on request; 0 for none.
+        var refusal = 0
+        /// The code of a statement's answer, for windows that begin before this day.
+        var earliest = ""
+        var status = 200
+    }
+
+    let state = Mutex(State())
+    private let server = Mutex<LocalServer?>(nil)
+
+    init() async throws {
+        let server = try await LocalServer { [self] asked in answer(asked) }
+        self.server.withLock { $0 = server }
+    }
+
+    var url: String { (server.withLock { $0?.url } ?? "") + "/ofx" }
+    var asked: [LocalServer.Asked] { server.withLock { $0?.asked } ?? [] }
+
+    private func answer(_ asked: LocalServer.Asked) -> LocalServer.Answer {
+        let state = state.withLock { $0 }
+        guard state.status == 200 else { return .init(status: state.status) }
+        guard asked.headers["content-type"] == "application/x-ofx", asked.body.contains("<FID>4242") else {
+            return .init(status: 400)
+        }
+        func leaf(_ name: String) -> String? {
+            guard let begin = asked.body.firstRange(of: "<\(name)>") else { return nil }
+            let text = asked.body[begin.upperBound...].prefix { !"<\r\n".contains($0) && $0 != "\r\n" }
+            return text.replacing("&amp;", with: "&")
+        }
+        if asked.body.contains("<PROFRQ>") {
+            guard let info = state.signOnInfo else { return .init(status: 400) }
+            return document(
+                0,
+                """
+                <PROFMSGSRSV1><PROFTRNRS><TRNUID>1<STATUS><CODE>0<SEVERITY>INFO</STATUS><PROFRS><MSGSETLIST><SIGNUPMSGSET>
+                <SIGNUPMSGSETV1><MSGSETCORE><VER>1<URL>\(url)/signup</MSGSETCORE></SIGNUPMSGSETV1></SIGNUPMSGSET>
+                </MSGSETLIST><SIGNONINFOLIST><SIGNONINFO><SIGNONREALM>R\(info)</SIGNONINFO></SIGNONINFOLIST>
+                </PROFRS></PROFTRNRS></PROFMSGSRSV1>
+                """
+            )
+        }
+        let isKnown = leaf("USERID") == "ada" && leaf("USERPASS") == canary || leaf("ACCESSTOKEN") == canary
+        guard isKnown else { return document(15_500, "") }
+        if asked.body.contains("<MFACHALLENGERQ>") {
+            return document(
+                0,
+                "",
+                """
+                <MFACHALLENGETRNRS><TRNUID>1<STATUS><CODE>0<SEVERITY>INFO</STATUS><MFACHALLENGERS><MFACHALLENGE>
+                <MFAPHRASEID>MFA13<MFAPHRASELABEL>Your first pet?</MFACHALLENGE></MFACHALLENGERS></MFACHALLENGETRNRS>
+                """
+            )
+        }
+        let isAnswered = leaf("MFAPHRASEA") == "Rex & Co" || leaf("ACCESSKEY") == "key-1"
+        if state.asksQuestions, !isAnswered { return document(leaf("MFAPHRASEA") == nil ? 3000 : 3001, "") }
+        if state.wantsToken, leaf("AUTHTOKEN") != "123" { return document(15_512, "") }
+        if state.refusal != 0 {
+            return document(0, "<X><XTRNRS><STATUS><CODE>\(state.refusal)<SEVERITY>ERROR</STATUS></XTRNRS></X>")
+        }
+        if asked.body.contains("<ACCTINFORQ>") { return document(0, Self.accounts) }
+        let body = Self.statements.first { asked.body.contains("<\($0.key)>") }?.value ?? ""
+        if let start = leaf("DTSTART"), start < state.earliest {
+            return document(0, "<B><STMTTRNRS><STATUS><CODE>2027<SEVERITY>ERROR</STATUS></STMTTRNRS></B>")
+        }
+        return document(0, body)
+    }
+
+    private func document(_ code: Int, _ body: String, _ inSignOn: String = "") -> LocalServer.Answer {
+        let severity = code == 0 ? "INFO" : "ERROR"
+        let key = state.withLock { $0.asksQuestions } && code == 0 ? "<ACCESSKEY>key-1" : ""
+        return .init(
+            headers: ["Content-Type": "application/x-ofx"],
+            body: """
+                OFXHEADER:100
+                DATA:OFXSGML
+                VERSION:103
+
+                <OFX><SIGNONMSGSRSV1><SONRS><STATUS><CODE>\(code)<SEVERITY>\(severity)</STATUS><DTSERVER>20260921120000
+                <LANGUAGE>ENG\(key)</SONRS>\(inSignOn)</SIGNONMSGSRSV1>\(body)</OFX>
+                """
+        )
+    }
+
+    private static let accounts = """
+        <SIGNUPMSGSRSV1><ACCTINFOTRNRS><TRNUID>1<STATUS><CODE>0<SEVERITY>INFO</STATUS><ACCTINFORS><DTACCTUP>20260901
+        <ACCTINFO><DESC>Daily account<BANKACCTINFO><BANKACCTFROM><BANKID>121000358<ACCTID>0009991111<ACCTTYPE>CHECKING
+        </BANKACCTFROM><SUPTXDL>Y<XFERSRC>N<XFERDEST>N<SVCSTATUS>ACTIVE</BANKACCTINFO>
+        <HOLDERINFO><PRIMARYHOLDER><FIRSTNAME>Ada<LASTNAME>King<ADDR1>1 Way<CITY>London<POSTALCODE>N1
+        <COUNTRY>GBR<DAYPHONE>+4420<EMAIL>ada@example.com</PRIMARYHOLDER>
+        <SECONDARYHOLDER><FIRSTNAME>Will<LASTNAME>King</SECONDARYHOLDER></HOLDERINFO></ACCTINFO>
+        <ACCTINFO><CCACCTINFO><CCACCTFROM><ACCTID>5500000000002222</CCACCTFROM><SUPTXDL>Y<XFERSRC>N<XFERDEST>N
+        <SVCSTATUS>ACTIVE</CCACCTINFO></ACCTINFO>
+        </ACCTINFORS></ACCTINFOTRNRS></SIGNUPMSGSRSV1>
+        """
+
+    private static let statements = [
+        "STMTRQ": """
+        <BANKMSGSRSV1><STMTTRNRS><TRNUID>1<STATUS><CODE>0<SEVERITY>INFO</STATUS><STMTRS><CURDEF>USD<BANKACCTFROM>
+        <BANKID>121000358<ACCTID>0009991111<ACCTTYPE>CHECKING</BANKACCTFROM><BANKTRANLIST><DTSTART>20260401<DTEND>20260921
+        <STMTTRN><TRNTYPE>POS<DTPOSTED>20260901<TRNAMT>-4.20<FITID>1<NAME>TEA</STMTTRN>
+        <STMTTRN><TRNTYPE>POS<DTPOSTED>20260902<TRNAMT>-5.00<FITID>2<NAME>CAKE</STMTTRN></BANKTRANLIST>
+        <BANKTRANLISTP><DTASOF>20260921<STMTTRNP><TRNTYPE>POS<DTTRAN>20260920<TRNAMT>-1.00<NAME>BUS</STMTTRNP>
+        </BANKTRANLISTP><LEDGERBAL><BALAMT>99.10<DTASOF>20260921</LEDGERBAL>
+        <AVAILBAL><BALAMT>98.10<DTASOF>20260921</AVAILBAL></STMTRS></STMTTRNRS></BANKMSGSRSV1>
+        """,
+        "CCSTMTRQ": """
+        <CREDITCARDMSGSRSV1><CCSTMTTRNRS><TRNUID>1<STATUS><CODE>0<SEVERITY>INFO</STATUS><CCSTMTRS><CURDEF>USD
+        <CCACCTFROM><ACCTID>5500000000002222</CCACCTFROM><LEDGERBAL><BALAMT>-20.00<DTASOF>20260921</LEDGERBAL>
+        </CCSTMTRS></CCSTMTTRNRS></CREDITCARDMSGSRSV1>
+        """,
+    ]
+}
+
+private let bank = Institution(
+    id: "fcinst_OFXDirectTest1",
+    name: "Old Bank",
+    domain: "old.example",
+    featured: false,
+    countries: ["US"]
+)
+
+private func connector(_ server: OFXServer, version: Int = 103) -> OFXDirect {
+    var configuration = OFXDirect.Configuration(url: server.url, organization: "OLD", institutionID: "4242")
+    configuration.version = version
+    let line = Line(Outbound(policy: .withLoopback))
+    let source = Counter()
+    return OFXDirect(bank, configuration, line: line, mark: mark) { length in source.next(length) }
+}
+
+private final class Counter: Sendable {
+    private let count = Mutex(0)
+
+    func next(_ length: Int) -> String {
+        let digits = count.withLock { count in
+            count += 1
+            return String(count)
+        }
+        return String(repeating: "0", count: length - digits.count) + digits
+    }
+}
+
+private func attempt() -> Attempt {
+    Attempt(
+        institution: bank,
+        holder: "cus_A",
+        now: now,
+        isRelink: false,
+        callback: .init(url: "https://link.example/flow/return", state: "state")
+    )
+}
+
+private func form(_ step: Step) throws -> (prompt: Prompt, note: [UInt8]) {
+    guard case .prompt(let prompt, let note) = step else { throw ConnectorError.unsupported }
+    return (prompt, note)
+}
+
+private func access(_ step: Step) throws -> Access {
+    guard case .authorized(let credential) = step else { throw ConnectorError.unsupported }
+    return Access(institution: bank, holder: "cus_A", now: now, credential: credential) { ask throws(ConnectorError) in
+        try await ask(credential)
+    }
+}
+
+private func signIn(_ connector: OFXDirect, password: String = canary) async throws -> Step {
+    let (_, note) = try form(try await connector.begin(attempt()))
+    return try await connector.resume(attempt(), from: note, .answers(["user": "ada", "password": password]))
+}
+
+@Suite("OFX Direct Connect")
+struct OFXDirectTests {
+    @Test("signs on, and finds accounts with their owners", arguments: [102, 103, 203, 220])
+    func accounts(_ version: Int) async throws {
+        let server = try await OFXServer()
+        let connector = connector(server, version: version)
+        let access = try access(try await signIn(connector))
+        let accounts = try await connector.accounts(access)
+        #expect(accounts.map(\.displayName) == ["Daily account", "Credit card 2222"])
+        #expect(accounts.map(\.last4) == ["1111", "2222"] && accounts.map(\.subcategory) == [.checking, .creditCard])
+        let owners = try await connector.owners(of: accounts[0].reference, access)
+        #expect(
+            owners == [
+                Owner(
+                    name: "Ada King",
+                    email: "ada@example.com",
+                    phone: "+4420",
+                    address: "1 Way, London, N1, GBR"
+                ), Owner(name: "Will King", email: nil, phone: nil, address: nil),
+            ]
+        )
+        #expect(try await connector.owners(of: accounts[1].reference, access).isEmpty, "none is made up")
+        let request = try #require(server.asked.first { $0.body.contains("<ACCTINFORQ>") })
+        #expect(request.path == "/ofx/signup", "asked where the profile says")
+        #expect(request.headers["user-agent"] == "InetClntApp/3.0" && request.body.contains("<CLIENTUID>"))
+        #expect(request.body.contains(version < 200 ? "VERSION:\(version)" : "VERSION=\"\(version)\""))
+        let again = try #require(server.asked.last { $0.body.contains("<ACCTINFORQ>") })
+        let client = { (body: String) in body.firstMatch(of: /<CLIENTUID>([0-9A-F-]{36})/)?.output.1 }
+        #expect(client(request.body) != nil && client(request.body) == client(again.body), "a stable id of 36 letters")
+    }
+
+    @Test("tells balances, transactions and what is pending")
+    func data() async throws {
+        let server = try await OFXServer()
+        let connector = connector(server, version: 203)
+        let access = try access(try await signIn(connector))
+        let accounts = try await connector.accounts(access).map(\.reference)
+        let cash = try await connector.balance(of: accounts[0], access)
+        #expect(cash.current == ["usd": 9910] && cash.kind == .cash(available: ["usd": 9810]))
+        #expect(try await connector.balance(of: accounts[1], access).kind == .credit(used: ["usd": -2000]))
+        let page = try await connector.transactions(of: accounts[0], after: nil, access)
+        #expect(page.transactions.map(\.amount) == [-420, -500, -100] && !page.hasMore)
+        #expect(page.transactions.map(\.status) == [.posted, .posted, .pending] && page.completeWindow != nil)
+        let first = try #require(server.asked.last { $0.body.contains("<DTSTART>") })
+        #expect(first.body.contains("<DTSTART>20260325") && first.body.contains("<INCLUDEPENDING>Y"), "180 days")
+        _ = try await connector.transactions(of: accounts[0], after: page.cursor, access)
+        #expect(server.asked.last?.body.contains("<DTSTART>20260822") == true, "then 30, for what may have changed")
+    }
+
+    @Test("asks for less where a bank does not remember so long")
+    func memory() async throws {
+        let server = try await OFXServer()
+        server.state.withLock { $0.earliest = "20260715" }
+        let connector = connector(server)
+        let access = try access(try await signIn(connector))
+        let account = try await connector.accounts(access)[0].reference
+        #expect(try await connector.transactions(of: account, after: nil, access).transactions.count == 3)
+    }
+
+    @Test("says which part of a sign-on was not right, and never sends it twice")
+    func refusals() async throws {
+        let server = try await OFXServer()
+        let connector = connector(server)
+        let before = server.asked.count
+        let (prompt, _) = try form(try await signIn(connector, password: "wrong"))
+        #expect(prompt.error == "The user name or the password is not right.")
+        #expect(server.asked.dropFirst(before).filter { $0.body.contains("<USERPASS>wrong") }.count == 1)
+        let (empty, _) = try form(try await signIn(connector, password: ""))
+        #expect(empty.error != nil)
+        for (code, words) in [(15_502, "locked"), (15_501, "signed in"), (15_000, "new password")] {
+            server.state.withLock { $0.refusal = code }
+            #expect(try form(try await signIn(connector)).prompt.error?.contains(words) == true)
+        }
+    }
+
+    @Test("asks the person what the bank asks, and keeps the access key that it gives for that")
+    func challenge() async throws {
+        let server = try await OFXServer()
+        server.state.withLock { $0.asksQuestions = true }
+        let connector = connector(server)
+        let (questions, note) = try form(try await signIn(connector))
+        #expect(questions.fields.map(\.label) == ["Your first pet?"])
+        let wrong = try await connector.resume(attempt(), from: note, .answers(["MFA13": "Tom"]))
+        #expect(try form(wrong).prompt.error?.contains("not right") == true)
+        let (_, second) = try form(try await signIn(connector))
+        let done = try await connector.resume(attempt(), from: second, .answers(["MFA13": "Rex & Co"]))
+        let access = try access(done)
+        let account = try await connector.accounts(access)[0].reference
+        #expect(try await connector.balance(of: account, access).current == ["usd": 9910])
+        #expect(server.asked.last?.body.contains("<ACCESSKEY>key-1") == true)
+    }
+
+    @Test("signs on by a token of the person's, or with a code, where the bank wants that")
+    func tokens() async throws {
+        let server = try await OFXServer()
+        server.state.withLock { $0.signOnInfo = "<ACCESSTOKENREQ>Y" }
+        let connector = connector(server, version: 220)
+        let (prompt, note) = try form(try await connector.begin(attempt()))
+        #expect(prompt.fields.map(\.name) == ["token"])
+        let access = try access(try await connector.resume(attempt(), from: note, .answers(["token": " \(canary)\n"])))
+        let account = try await connector.accounts(access)[0].reference
+        #expect(try await connector.balance(of: account, access).current == ["usd": 9910])
+        #expect(!(server.asked.last?.body.contains("<USERPASS>") ?? true))
+        server.state.withLock { ($0.signOnInfo, $0.wantsToken) = (nil, true) }
+        let (code, next) = try form(try await signIn(connector))
+        #expect(code.fields.map(\.name) == ["user", "password", "code"])
+        let done = try await connector.resume(
+            attempt(),
+            from: next,
+            .answers(["user": "ada", "password": canary, "code": "123"])
+        )
+        guard case .authorized = done else { return #expect(Bool(false), "the code was right") }
+    }
+
+    @Test("names what ended or what is down when data is fetched")
+    func faults() async throws {
+        let server = try await OFXServer()
+        let connector = connector(server)
+        let access = try access(try await signIn(connector))
+        let account = try await connector.accounts(access)[0].reference
+        let table: [(Int, ConnectorError)] = [
+            (15_500, .relinkRequired), (2003, .accountClosed), (2004, .accountClosed), (2005, .accountRelinkRequired),
+            (2000, .institutionUnavailable(until: nil)), (3000, .relinkRequired), (13_504, .invalidResponse),
+        ]
+        for (code, error) in table {
+            server.state.withLock { $0.refusal = code }
+            await #expect(throws: error, "\(code)") { try await connector.balance(of: account, access) }
+        }
+        for (status, error) in [(500, ConnectorError.institutionUnavailable(until: nil)), (400, .invalidResponse)] {
+            server.state.withLock { ($0.refusal, $0.status) = (0, status) }
+            await #expect(throws: error, "\(status)") { try await connector.balance(of: account, access) }
+        }
+    }
+
+    @Test("writes what a person typed so that it is read as that")
+    func escaping() throws {
+        for version in [103, 203] {
+            let signOn = OFXRequest.SignOn(
+                proof: .password(user: "a<b>&c", password: "é</USERPASS>\u{1}"),
+                organization: "O",
+                institutionID: "F"
+            )
+            var request = OFXRequest(version: version, identifier: "1", signOn: signOn, now: now)
+            request.askAccounts("2")
+            var reader = OFXReader()
+            reader.feed(request.bytes)
+            reader.finish()
+            var values: [String] = []
+            while let element = try reader.next() {
+                if case .leaf(let name, let value) = element, name.hasPrefix("USER") { values.append(value) }
+            }
+            #expect(values == ["a<b>&c", "é</USERPASS>"])
+        }
+    }
+}

@@ -1,0 +1,286 @@
+/// OFX files as an institution: what a file brings, what a newer file changes, what is refused.
+
+import Foundation
+import Testing
+
+@testable import Institutions
+
+/// A mark that tells nothing of what it marks, as the key ring makes them.
+private let mark: @Sendable (String) -> String = { text in
+    let hash = text.utf8.reduce(UInt64(14_695_981_039_346_656_037)) { ($0 ^ UInt64($1)) &* 1_099_511_628_211 }
+    return String(hash, radix: 36)
+}
+private let files = OFXFiles(mark: mark)
+
+private func upload(_ bytes: [UInt8], chunk: Int = 512) -> Upload {
+    Upload(size: bytes.count) { offset in Array(bytes[offset..<min(bytes.count, offset + chunk)]) }
+}
+
+private func attempt(isRelink: Bool = false) -> Attempt {
+    Attempt(
+        institution: OFXFiles.standard,
+        holder: "cus_A",
+        now: 1_790_000_000,
+        isRelink: isRelink,
+        callback: .init(url: "https://link.example/flow/return", state: "state")
+    )
+}
+
+/// A file that was given and taken.
+private struct Given {
+    let upload: Upload
+    let credential: [UInt8]
+    var note: String?
+
+    init(_ text: String, as encoding: [UInt8]? = nil, answers: [String: String] = [:], _ files: OFXFiles = files)
+        async throws
+    {
+        upload = InstitutionsTests.upload(encoding ?? Array(text.utf8))
+        guard case .prompt(_, let resume) = try await files.begin(attempt()) else { throw ConnectorError.unsupported }
+        var step = try await files.resume(attempt(), from: resume, .file(upload, answers: answers))
+        if case .prompt(let prompt, let resume) = step {
+            if let error = prompt.error { throw Refused(error: error) }
+            note = prompt.message
+            step = try await files.resume(attempt(), from: resume, .answers([:]))
+        }
+        guard case .authorized(let credential) = step else { throw ConnectorError.unsupported }
+        self.credential = credential
+    }
+
+    var access: Access {
+        Access(
+            institution: OFXFiles.standard,
+            holder: "cus_A",
+            now: 1_790_000_000,
+            credential: credential,
+            upload: upload
+        ) { _ throws(ConnectorError) in throw .unsupported }
+    }
+
+    func accounts() async throws -> [BankAccount] { try await files.accounts(access) }
+
+    func balance(_ account: BankAccount, _ files: OFXFiles = files) async throws -> Balance {
+        try await files.balance(of: account.reference, access)
+    }
+
+    /// Everything, and how it came.
+    func transactions(
+        _ account: BankAccount,
+        after cursor: [UInt8]? = nil
+    ) async throws -> (all: [BankTransaction], removed: [String], cursor: [UInt8], window: Range<Int64>?) {
+        var (all, removed, cursor): ([BankTransaction], [String], [UInt8]?) = ([], [], cursor)
+        for _ in 0..<1000 {
+            let page = try await files.transactions(of: account.reference, after: cursor, access)
+            all += page.transactions
+            removed += page.removed
+            cursor = page.cursor
+            if !page.hasMore { return (all, removed, page.cursor, page.completeWindow) }
+        }
+        throw ConnectorError.invalidResponse
+    }
+}
+
+private struct Refused: Error {
+    let error: String
+}
+
+private func refusal(_ text: String) async -> String? {
+    do {
+        _ = try await Given(text)
+        return nil
+    } catch {
+        return (error as? Refused)?.error
+    }
+}
+
+@Suite("OFX files")
+struct OFXFilesTests {
+    @Test("bring a checking account with its balance and its transactions")
+    func bank() async throws {
+        let given = try await Given(OFXSamples.bank)
+        let accounts = try await given.accounts()
+        let account = try #require(accounts.first)
+        #expect(accounts.count == 1 && given.note == nil)
+        #expect(account.displayName == "Checking 6789" && account.last4 == "6789" && account.institutionName == "B1")
+        #expect(account.category == .cash && account.subcategory == .checking && !account.isCategoryGuessed)
+        #expect(!account.supportsPayments && account.numbers.isEmpty && !account.id.contains("123456789"))
+        let balance = try await given.balance(account)
+        #expect(balance.current == ["usd": 123_456] && balance.kind == .cash(available: ["usd": 120_000]))
+        #expect(balance.asOf == 1_709_636_400)
+        let (all, removed, _, window) = try await given.transactions(account)
+        #expect(all.filter { $0.status == .posted }.reduce(0) { $0 + $1.amount } == 98_666)
+        #expect(all.map(\.amount) == [-1234, 100_000, -50, -50, -700] && removed.isEmpty)
+        #expect(all.map(\.description) == ["CAFé & CO", "EMPLOYER", "FEE", "FEE", "KIOSK"])
+        #expect(all[0].transactedAt == 1_707_436_800 && all[0].settledAt == 1_707_584_400)
+        #expect(all[4].status == .pending && all[4].settledAt == nil && Set(all.map(\.id)).count == 5)
+        #expect(window == 0..<1_709_636_401, "the list of what is pending is all of it")
+    }
+
+    @Test("bring a card whose debt is negative, and whose limit is nobody's money")
+    func card() async throws {
+        let given = try await Given(OFXSamples.card, answers: ["bank": "  My   Bank "])
+        let account = try #require(try await given.accounts().first)
+        #expect(account.category == .credit && account.subcategory == .creditCard && account.last4 == "1234")
+        #expect(account.institutionName == "My Bank")
+        let balance = try await given.balance(account)
+        #expect(balance.current == ["eur": -25_075] && balance.kind == .credit(used: ["eur": -25_075]))
+        let all = try await given.transactions(account)
+        #expect(all.all.map(\.amount) == [10_000] && all.window == nil)
+        let positive = OFXFiles(owesPositive: true, mark: mark)
+        #expect(try await given.balance(account, positive).current == ["eur": 25_075], "for banks that write it so")
+    }
+
+    @Test("bring several accounts of all kinds, in the order of the file")
+    func several() async throws {
+        let given = try await Given(OFXSamples.xml)
+        let accounts = try await given.accounts()
+        #expect(accounts.map(\.displayName) == ["Money market 4321", "Mortgage", "Investment 5678"])
+        #expect(accounts.map(\.category) == [.cash, .credit, .investment])
+        #expect(accounts.map(\.subcategory) == [.savings, .mortgage, .other])
+        #expect(accounts.map(\.last4) == ["4321", nil, "5678"])
+        let expected: [(Balance.Kind, [String: Int64], Int, Int64)] = [
+            (.cash(available: nil), ["jpy": 150_000], 1, 12),
+            (.credit(used: ["usd": -20_000_000]), ["usd": -20_000_000], 1, 150_000),
+            (.cash(available: ["usd": 150_000]), ["usd": 150_000], 1, -4025),
+        ]
+        for (account, (kind, current, count, sum)) in zip(accounts, expected) {
+            let balance = try await given.balance(account)
+            #expect(balance.kind == kind && balance.current == current, "\(account.displayName)")
+            let all = try await given.transactions(account).all
+            #expect(all.count == count && all.reduce(0) { $0 + $1.amount } == sum, "\(account.displayName)")
+        }
+    }
+
+    @Test("bring what is new and nothing twice when a newer one is given")
+    func newer() async throws {
+        let first = try await Given(OFXSamples.correctable)
+        let account = try #require(try await first.accounts().first)
+        let before = try await first.transactions(account)
+        #expect(before.all.map(\.amount) == [-1000, -2000, -3000])
+        #expect(try await first.transactions(account, after: before.cursor).all.isEmpty, "nothing came since")
+        let second = try await Given(OFXSamples.corrected)
+        #expect(try await second.accounts().map(\.id) == [account.id])
+        let after = try await second.transactions(account, after: before.cursor)
+        #expect(after.removed == [before.all[1].id], "one was taken back")
+        #expect(after.all.map(\.amount) == [-3300, -1100], "one was replaced, and a used FITID names another")
+        #expect(after.all[0].replaces == before.all[2].id && after.all[1].id != before.all[0].id)
+        let known = Set(before.all.map(\.id))
+        #expect(after.all.allSatisfy { !known.contains($0.id) })
+    }
+
+    @Test("tell transactions without an id apart by how many there are on their day")
+    func withoutID() async throws {
+        let coffee = "<STMTTRN><TRNTYPE>POS<DTPOSTED>20240102<TRNAMT>-3.00<FITID><NAME>COFFEE</STMTTRN>\n"
+        let given = try await Given(OFXSamples.statement(coffee + coffee))
+        let account = try #require(try await given.accounts().first)
+        let ids = try await given.transactions(account).all.map(\.id)
+        #expect(ids.count == 2 && Set(ids).count == 2)
+        let again = try await Given(OFXSamples.statement(coffee + coffee + coffee))
+        #expect(Set(ids).isSubset(of: try await again.transactions(account).all.map(\.id)))
+    }
+
+    @Test("link what is pending to what it became by its reference")
+    func pending() async throws {
+        let posted = OFXSamples.statement(
+            "<STMTTRN><TRNTYPE>POS<DTPOSTED>20240306<TRNAMT>-7.00<FITID>K1<REFNUM>R9<NAME>KIOSK</STMTTRN>"
+        )
+        let pending = try await Given(OFXSamples.bank).accounts()[0]
+        let first = try await Given(OFXSamples.bank).transactions(pending).all
+        let second = try await Given(posted)
+        let now = try await second.transactions(try await second.accounts()[0]).all
+        #expect(now.map(\.replaces) == [first.last?.id])
+    }
+
+    @Test("guess the kind of an account only where the file does not say it, and mark the guess")
+    func guesses() async throws {
+        for (type, isGuess) in [
+            ("CHECKING", false), ("SAVINGS", false), ("CREDITLINE", false), ("", true), ("X", true),
+        ] {
+            let given = try await Given(OFXSamples.statement("", type: type))
+            #expect(try await given.accounts().map(\.isCategoryGuessed) == [isGuess], "\(type)")
+        }
+    }
+
+    @Test("leave out what cannot be read only after saying so")
+    func unreadable() async throws {
+        let given = try await Given(
+            OFXSamples.statement(
+                """
+                <STMTTRN><TRNTYPE>POS<DTPOSTED>20240231<TRNAMT>-3.00<FITID>1<NAME>NO DAY</STMTTRN>
+                <STMTTRN><TRNTYPE>POS<DTPOSTED>20240202<TRNAMT>$3.00<FITID>2<NAME>NO AMOUNT</STMTTRN>
+                <STMTTRN><TRNTYPE>POS<DTPOSTED>20240202<TRNAMT>-3.00<FITID>3<NAME>GOOD</STMTTRN>
+                """
+            )
+        )
+        #expect(given.note?.contains("2 of 3 transactions") == true && given.note?.contains("line 12, 13") == true)
+        #expect(try await given.transactions(try await given.accounts()[0]).all.map(\.description) == ["GOOD"])
+    }
+
+    @Test("need no currency in the statement where the transactions or the operator name one")
+    func currencies() async throws {
+        let named = "<STMTTRN><DTPOSTED>20240202<TRNAMT>-3<FITID>3<CURRENCY><CURRATE>1<CURSYM>chf</CURRENCY></STMTTRN>"
+        let given = try await Given(OFXSamples.statement(named, currency: ""))
+        let account = try await given.accounts()[0]
+        #expect(try await given.transactions(account).all.map(\.currency) == ["chf"])
+        await #expect(throws: ConnectorError.unsupported) { try await given.balance(account) }
+        let francs = OFXFiles(currency: "CHF", mark: mark)
+        #expect(try await given.balance(account, francs).current == ["chf": 500])
+    }
+
+    @Test("are refused with the line and the reason, and without what stands there")
+    func refusals() async throws {
+        #expect(await refusal("hello") == "This is not an OFX file: it has no <OFX>.")
+        #expect(await refusal(OFXSamples.header + "<OFX></OFX>") == "There is no account in the file.")
+        let cut = String(OFXSamples.bank.prefix(1200))
+        let reason = try #require(await refusal(cut))
+        #expect(reason.hasPrefix("Line ") && reason.contains("not complete") && !reason.contains("000123456789"))
+        let refused = """
+            <OFX><SIGNONMSGSRSV1><SONRS><STATUS><CODE>15500<SEVERITY>ERROR<MESSAGE>Wrong password</STATUS></SONRS>\
+            </SIGNONMSGSRSV1></OFX>
+            """
+        #expect(await refusal(refused)?.contains("refused (15500): Wrong password") == true)
+        let attempt = attempt()
+        guard case .prompt(let form, let note) = try await files.begin(attempt) else {
+            return #expect(Bool(false), "a form was expected")
+        }
+        #expect(form.fields.map(\.kind) == [.file, .text])
+        guard case .prompt(let again, _) = try await files.resume(attempt, from: note, .answers([:])) else {
+            return #expect(Bool(false), "a form was expected")
+        }
+        #expect(again.error == "Choose a file.")
+    }
+
+    @Test("pass on what their keeper throws")
+    func keeper() async throws {
+        let broken = Upload(size: 10) { _ throws(ConnectorError) in throw .institutionUnavailable(until: nil) }
+        guard case .prompt(_, let note) = try await files.begin(attempt()) else { return }
+        await #expect(throws: ConnectorError.institutionUnavailable(until: nil)) {
+            try await files.resume(attempt(), from: note, .file(broken, answers: [:]))
+        }
+    }
+
+    /// Ten thousand transactions on days of a hundred, so that several pages begin in the middle of the file.
+    @Test("come page by page, from the middle of the file, in little memory")
+    func pages() async throws {
+        let count = 10_000
+        var body = ""
+        for number in 0..<count {
+            let day = 10 + number / 100 % 18
+            let month = 1 + number / 1800
+            body +=
+                "<STMTTRN><TRNTYPE>POS<DTPOSTED>20240\(month)\(day)<TRNAMT>-\(number % 90).25<FITID>F\(number)</STMTTRN>\n"
+        }
+        let given = try await Given(OFXSamples.statement(body))
+        let account = try await given.accounts()[0]
+        var (cursor, seen, pages): ([UInt8]?, Set<String>, Int) = (nil, [], 0)
+        while true {
+            let page = try await files.transactions(of: account.reference, after: cursor, given.access)
+            pages += 1
+            #expect(page.transactions.count <= 2100, "a page ends with a day")
+            for transaction in page.transactions { #expect(seen.insert(transaction.id).inserted) }
+            cursor = page.cursor
+            if !page.hasMore { break }
+        }
+        #expect(seen.count == count && pages == 5)
+    }
+}

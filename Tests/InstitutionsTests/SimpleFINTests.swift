@@ -1,0 +1,386 @@
+/// SimpleFIN against a server that was written from the protocol: claims, both versions and their mixtures, windows,
+/// budgets, errors of one bank behind the server.
+
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Institutions
+@testable import Outbound
+
+private let now: Int64 = 1_790_000_000
+private let today = now / 86_400 * 86_400
+private let canary = "canary-simplefin-9c1e"
+
+/// A SimpleFIN server with one token.
+private final class SimpleFINServer: Sendable {
+    struct State {
+        var isClaimed = false
+        var accounts = SimpleFINServer.first
+        var status = 200
+        /// The longest window that it takes, in days.
+        var longest: Int64?
+    }
+
+    let state = Mutex(State())
+    private let server = Mutex<LocalServer?>(nil)
+
+    init() async throws {
+        let server = try await LocalServer { [self] asked in answer(asked) }
+        self.server.withLock { $0 = server }
+    }
+
+    var url: String { server.withLock { $0?.url } ?? "" }
+    var asked: [LocalServer.Asked] { server.withLock { $0?.asked } ?? [] }
+    var claimURL: String { "\(url)/simplefin/claim/one" }
+    var accessURL: String { url.replacing("http://", with: "http://us%40er:\(canary)@") + "/simplefin" }
+    var token: String { Data(claimURL.utf8).base64EncodedString() }
+
+    private func answer(_ asked: LocalServer.Asked) -> LocalServer.Answer {
+        let (isFirst, state) = state.withLock { state in
+            let isFirst = !state.isClaimed
+            if asked.path.contains("claim") { state.isClaimed = true }
+            return (isFirst, state)
+        }
+        if asked.method == "POST", asked.path == "/simplefin/claim/one" {
+            return isFirst ? .init(body: accessURL + "\n") : .init(status: 403, body: "Forbidden")
+        }
+        let basic = "Basic " + Data("us@er:\(canary)".utf8).base64EncodedString()
+        guard asked.path == "/simplefin/accounts", asked.headers["authorization"] == basic else {
+            return .init(status: 403)
+        }
+        if let longest = state.longest, let start = asked.query["start-date"].flatMap({ Int64($0) }) {
+            let end = asked.query["end-date"].flatMap { Int64($0) } ?? today + 86_400
+            if end - start > longest * 86_400 { return .init(status: 400) }
+        }
+        return .init(status: state.status, body: state.accounts)
+    }
+
+    /// Version 2, with numbers and strings as they come, and what no server should send beside what it should.
+    static let first = """
+        {"errlist": [], "connections": [
+          {"conn_id": "C1", "name": "My Bank - Jill", "org_id": "O1", "org_name": "My Bank", "sfin_url": "https://x"},
+          {"conn_id": "C2", "name": "Other Bank", "org_id": "O2", "sfin_url": "https://x"}],
+         "accounts": [
+          {"id": "A1", "name": "Everyday Checking (1234)", "conn_id": "C1", "currency": "USD", "balance": "100.23",
+           "available-balance": 75.23, "balance-date": 1789990000, "transactions": [
+             {"id": "t1", "posted": 1789900000, "amount": "-33293.43", "description": "Uncle Frank's Bait Shop"},
+             {"id": "t2", "posted": 0, "amount": -1.10, "description": "Kiosk", "pending": true,
+              "transacted_at": 1789950000},
+             {"id": "t3", "posted": "1789900001", "amount": "9007199254740.93", "payee": "Employer", "mcc": "5411"},
+             {"id": "broken", "amount": null}, null, "text"]},
+          {"id": 77, "name": "Visa ...9876", "conn_id": "C2", "currency": "eur", "balance": "-250.00",
+           "balance-date": 1789990000, "holdings": []},
+          {"id": "A3", "name": "Miles", "conn_id": "C2", "currency": "https://example.com/miles", "balance": "1",
+           "balance-date": 1},
+          {"name": "no id"}]}
+        """
+
+    /// Version 1.
+    static let old = """
+        {"errors": ["Please sign in to <b>Old Bank</b>"], "accounts": [
+          {"org": {"domain": "old.example", "sfin-url": "https://x"}, "id": "V1", "name": "Retirement 401k",
+           "currency": "USD", "balance": "10", "balance-date": 1789990000,
+           "transactions": [{"id": "t", "posted": 1789900000, "amount": "10.5", "description": "In"}]}]}
+        """
+}
+
+private func attempt() -> Attempt {
+    Attempt(
+        institution: SimpleFIN.standard,
+        holder: "cus_A",
+        now: now,
+        isRelink: false,
+        callback: .init(url: "https://link.example/flow/return", state: "state")
+    )
+}
+
+private func access(
+    _ credential: [UInt8],
+    now: Int64 = now,
+    spend: @escaping @Sendable () async throws(ConnectorError) -> Void = { () async throws(ConnectorError) in }
+) -> Access {
+    Access(institution: SimpleFIN.standard, holder: "cus_A", now: now, credential: credential, spend: spend) {
+        _ throws(ConnectorError) in throw .unsupported
+    }
+}
+
+private func connector() -> SimpleFIN { SimpleFIN(line: Line(Outbound(policy: .withLoopback))) }
+
+private func paste(_ token: String, _ connector: SimpleFIN = connector()) async throws -> Step {
+    guard case .prompt(_, let note) = try await connector.begin(attempt()) else { throw ConnectorError.unsupported }
+    return try await connector.resume(attempt(), from: note, .answers(["token": token]))
+}
+
+private func credential(_ step: Step) throws -> [UInt8] {
+    guard case .authorized(let credential) = step else { throw ConnectorError.unsupported }
+    return credential
+}
+
+private func complaint(_ step: Step) -> String? {
+    if case .prompt(let prompt, _) = step { return prompt.error }
+    return nil
+}
+
+@Suite("SimpleFIN")
+struct SimpleFINTests {
+    @Test("claims a token in every spelling in which people paste it")
+    func spellings() async throws {
+        let spell: [(String, @Sendable (SimpleFINServer) -> String)] = [
+            ("plain", { $0.token }), ("without padding", { $0.token.replacing("=", with: "") }),
+            ("for URLs", { $0.token.replacing("+", with: "-").replacing("/", with: "_") }),
+            ("over lines", { "  " + $0.token.prefix(20) + "\n" + $0.token.dropFirst(20) + " \r\n" }),
+            ("in quotes", { "\"\($0.token)\"" }), ("in a sentence", { "Your token: \($0.token)" }),
+            ("the claim URL", { $0.claimURL }), ("the Access URL", { $0.accessURL }),
+            ("the Access URL in base64", { Data($0.accessURL.utf8).base64EncodedString() }),
+            ("the Access URL's accounts", { $0.accessURL + "/accounts?version=2" }),
+        ]
+        for (name, spelling) in spell {
+            let server = try await SimpleFINServer()
+            let connector = connector()
+            let step = try await paste(spelling(server), connector)
+            let accounts = try await connector.accounts(access(try credential(step)))
+            #expect(accounts.count == 3, "\(name)")
+        }
+    }
+
+    @Test("claims once, and warns of a token that was used")
+    func claims() async throws {
+        let server = try await SimpleFINServer()
+        _ = try credential(try await paste(server.token))
+        let claim = try #require(server.asked.first)
+        #expect(claim.method == "POST" && claim.body.isEmpty && claim.headers["content-length"] == "0")
+        let again = try #require(complaint(try await paste(server.token)))
+        #expect(again.contains("used before") && again.contains("somebody else"))
+        let wrong = try #require(complaint(try await paste(server.accessURL.replacing(canary, with: "no"))))
+        #expect(wrong.contains("does not accept"))
+        for text in ["", "hello", "aGVsbG8=", "ftp://x", "https://user@host", "https://"] {
+            let complaint = complaint(try await paste(text))
+            #expect(complaint != nil && complaint?.contains(canary) == false, "\(text)")
+        }
+    }
+
+    @Test("refuses addresses that it must not reach, and unencrypted ones on the internet")
+    func addresses() async throws {
+        let strict = SimpleFIN(line: Line(Outbound(policy: .publicOnly)))
+        for url in ["http://127.0.0.1:1/claim/x", "https://169.254.169.254/claim", "http://198.51.100.7/claim"] {
+            #expect(complaint(try await paste(url, strict))?.contains("cannot be used") == true, "\(url)")
+        }
+    }
+
+    @Test("reads version 2, and finds the bank, the digits and the kind of an account")
+    func second() async throws {
+        let server = try await SimpleFINServer()
+        let connector = connector()
+        let access = access(try credential(try await paste(server.token, connector)))
+        let accounts = try await connector.accounts(access)
+        #expect(accounts.map(\.id) == ["A1", "77", "A3"] && accounts.allSatisfy(\.isCategoryGuessed))
+        #expect(accounts.map(\.institutionName) == ["My Bank", "Other Bank", "Other Bank"])
+        #expect(accounts.map(\.last4) == ["1234", "9876", nil])
+        #expect(accounts.map(\.subcategory) == [.checking, .creditCard, .other])
+        #expect(accounts.map { $0.refusal != nil } == [false, false, true], "miles are no currency")
+        let cash = try await connector.balance(of: accounts[0].reference, access)
+        #expect(cash.current == ["usd": 10_023] && cash.kind == .cash(available: ["usd": 7523]))
+        #expect(cash.asOf == 1_789_990_000)
+        let card = try await connector.balance(of: accounts[1].reference, access)
+        #expect(card.current == ["eur": -25_000] && card.kind == .credit(used: ["eur": -25_000]))
+        await #expect(throws: ConnectorError.unsupported) {
+            try await connector.balance(of: accounts[2].reference, access)
+        }
+        var (cursor, all): ([UInt8]?, [BankTransaction]) = (nil, [])
+        var window: Range<Int64>?
+        for _ in 0..<10 {
+            let page = try await connector.transactions(of: accounts[0].reference, after: cursor, access)
+            all = page.transactions
+            (cursor, window) = (page.cursor, page.completeWindow)
+            if !page.hasMore { break }
+        }
+        #expect(all.map(\.amount) == [-3_329_343, -110, 900_719_925_474_093])
+        #expect(all.map(\.status) == [.posted, .pending, .posted])
+        #expect(all.map(\.transactedAt) == [1_789_900_000, 1_789_950_000, 1_789_900_001])
+        #expect(all.map(\.description) == ["Uncle Frank's Bait Shop", "Kiosk", "Employer"])
+        #expect(window?.contains(1_789_950_000) == true, "a pending one that is gone would be void")
+        #expect(!server.asked.contains { $0.path.contains(canary) || $0.query.values.contains { $0.contains(canary) } })
+    }
+
+    @Test("reads version 1")
+    func first() async throws {
+        let server = try await SimpleFINServer()
+        server.state.withLock { $0.accounts = SimpleFINServer.old }
+        let connector = connector()
+        let access = access(try credential(try await paste(server.token, connector)))
+        let account = try #require(try await connector.accounts(access).first)
+        #expect(account.institutionName == "old.example" && account.category == .investment)
+        #expect(try await connector.balance(of: account.reference, access).current == ["usd": 1000])
+        let page = try await connector.transactions(of: account.reference, after: nil, access)
+        #expect(page.transactions.map(\.amount) == [1050])
+    }
+
+    @Test("asks for 180 days in windows of 44, and then for the last 44 again")
+    func windows() async throws {
+        let server = try await SimpleFINServer()
+        let connector = connector()
+        let access = access(try credential(try await paste(server.token, connector)))
+        let account = try #require(try await connector.accounts(access).first).reference
+        var cursor: [UInt8]?
+        repeat {
+            let page = try await connector.transactions(of: account, after: cursor, access)
+            cursor = page.hasMore ? page.cursor : nil
+            #expect((page.completeWindow == nil) == page.hasMore)
+        } while cursor != nil
+        let asked = server.asked.filter { $0.query["start-date"] != nil }
+        let tomorrow = today + 86_400
+        let starts = asked.compactMap { $0.query["start-date"].flatMap { Int64($0) } }
+        #expect(starts == [180, 136, 92, 48, 44].map { tomorrow - $0 * 86_400 })
+        let ends = asked.map { $0.query["end-date"].flatMap { Int64($0) } }
+        #expect(ends == [136, 92, 48, 44].map { tomorrow - $0 * 86_400 } + [nil], "each begins where one ended")
+        #expect(asked.map { $0.query["pending"] } == [nil, nil, nil, nil, "1"])
+        #expect(asked.allSatisfy { $0.query["version"] == "2" })
+    }
+
+    @Test("asks for less where a server takes no long window")
+    func shorter() async throws {
+        let server = try await SimpleFINServer()
+        server.state.withLock { $0.longest = 30 }
+        let connector = connector()
+        let access = access(try credential(try await paste(server.token, connector)))
+        let account = try #require(try await connector.accounts(access).first).reference
+        var (cursor, pages): ([UInt8]?, Int) = (nil, 0)
+        while true {
+            let page = try await connector.transactions(of: account, after: cursor, access)
+            (cursor, pages) = (page.cursor, pages + 1)
+            if !page.hasMore { break }
+            #expect(pages < 20)
+        }
+        let longest = server.asked.compactMap { asked -> Int64? in
+            guard let start = asked.query["start-date"].flatMap({ Int64($0) }) else { return nil }
+            return (asked.query["end-date"].flatMap { Int64($0) } ?? today + 86_400) - start
+        }
+        #expect(longest.filter { $0 > 30 * 86_400 }.count == 1 && longest.contains(22 * 86_400))
+        await #expect(throws: ConnectorError.invalidResponse) {
+            try await connector.transactions(of: account, after: Array("{}".utf8), access)
+        }
+    }
+
+    @Test("serves all accounts with one request, spends the budget by requests, and stops when it is spent")
+    func budget() async throws {
+        let server = try await SimpleFINServer()
+        let connector = connector()
+        let opened = try credential(try await paste(server.token, connector))
+        let spent = Mutex(0)
+        let access = access(opened) { () async throws(ConnectorError) in spent.withLock { $0 += 1 } }
+        let accounts = try await connector.accounts(access).prefix(2).map(\.reference)
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<10 {
+                for account in accounts { group.addTask { _ = try? await connector.balance(of: account, access) } }
+            }
+        }
+        #expect(spent.withLock { $0 } == 1 && server.asked.count { $0.path.hasSuffix("/accounts") } == 1)
+        _ = try await connector.balance(of: accounts[0], InstitutionsTests.access(opened, now: now + 3600))
+        #expect(server.asked.count { $0.path.hasSuffix("/accounts") } == 2, "later, it is asked anew")
+        let broke = InstitutionsTests.access(opened, now: now + 7200) { () async throws(ConnectorError) in
+            throw .rateLimited(until: now + 9000)
+        }
+        await #expect(throws: ConnectorError.rateLimited(until: now + 9000)) {
+            try await connector.balance(of: accounts[0], broke)
+        }
+        #expect(server.asked.count { $0.path.hasSuffix("/accounts") } == 2, "without a budget nothing is asked")
+        #expect(connector.policy.dailyBudget == 24)
+    }
+
+    @Test("lets what is wrong at one bank touch its accounts alone")
+    func faults() async throws {
+        let table: [(String, ConnectorError?, ConnectorError?)] = [
+            (#"{"code": "con.auth", "msg": "x", "conn_id": "C1"}"#, .accountRelinkRequired, nil),
+            (#"{"code": "con.whatever", "message": "x", "conn_id": "C1"}"#, nil, nil),
+            (#"{"code": "act.failed", "account_id": "A1"}"#, .institutionUnavailable(until: nil), nil),
+            (#"{"code": "act.missingdata", "account_id": "A1"}"#, nil, nil),
+            (#"{"code": "gen.auth", "msg": "x"}"#, .relinkRequired, .relinkRequired),
+            (#"{"code": "gen.", "msg": "x"}"#, nil, nil),
+        ]
+        for (fault, first, second) in table {
+            let server = try await SimpleFINServer()
+            let connector = connector()
+            let opened = try credential(try await paste(server.token, connector))
+            let accounts = try await connector.accounts(access(opened)).prefix(2).map(\.reference)
+            server.state.withLock {
+                $0.accounts = SimpleFINServer.first.replacing("\"errlist\": []", with: "\"errlist\": [\(fault)]")
+            }
+            let later = access(opened, now: now + 3600)
+            for (account, expected) in zip(accounts, [first, second]) {
+                do {
+                    _ = try await connector.balance(of: account, later)
+                    #expect(expected == nil, "\(fault)")
+                } catch {
+                    #expect(error == expected, "\(fault)")
+                }
+            }
+            guard first == nil else { continue }
+            var (cursor, window): ([UInt8]?, Range<Int64>?) = (nil, nil)
+            for _ in 0..<6 {
+                let page = try await connector.transactions(of: accounts[0], after: cursor, later)
+                (cursor, window) = (page.cursor, page.completeWindow)
+            }
+            #expect(window == nil, "an answer with a fault proves no absence: \(fault)")
+        }
+    }
+
+    @Test("says of each refusal of a server what is to be done", arguments: [401, 402, 403, 404, 429, 500, 503])
+    func statuses(_ status: Int) async throws {
+        let server = try await SimpleFINServer()
+        let connector = connector()
+        let opened = try credential(try await paste(server.token, connector))
+        server.state.withLock { $0.status = status }
+        let expected: [Int: ConnectorError] = [
+            401: .relinkRequired, 402: .institutionUnavailable(until: nil), 403: .relinkRequired, 404: .invalidResponse,
+            429: .rateLimited(until: nil),
+        ]
+        await #expect(throws: expected[status] ?? .institutionUnavailable(until: nil)) {
+            try await connector.accounts(access(opened))
+        }
+    }
+
+    @Test("never breaks down over what a server answers", .timeLimit(.minutes(2)))
+    func fuzz() throws {
+        let seeds = [SimpleFINServer.first, SimpleFINServer.old].map { Array($0.utf8) }
+        var chance = Seeded(77)
+        for round in 0..<3000 {
+            var bytes = seeds[round % 2]
+            for _ in 0..<Int.random(in: 1...4, using: &chance) {
+                let at = Int.random(in: 0..<bytes.count, using: &chance)
+                bytes[at] = Array("\"{}[],:0-nt\\\u{7f}".utf8).randomElement(using: &chance) ?? 0
+            }
+            guard let answer = try? JSONDecoder().decode(SimpleFINAnswer.self, from: Data(bytes)) else { continue }
+            for account in answer.accounts { _ = answer.faults(of: account) + [answer.key(of: account)] }
+        }
+    }
+
+    @Test(
+        "guesses from a name",
+        arguments: [
+            ("Savings 2024", nil, "savings"), ("CHASE COLLEGE (1234)", "1234", "other"),
+            ("Platinum Card ending in 4321", "4321", "credit_card"), ("Home Mortgage x0099", "0099", "mortgage"),
+            ("HELOC", nil, "line_of_credit"), ("Primary Share Draft", nil, "checking"), ("Girokonto", nil, "checking"),
+            ("Roth IRA - 5555", nil, "other"), ("Checking *7777", "7777", "checking"), ("12345", nil, "other"),
+        ]
+    )
+    func names(_ name: String, _ last4: String?, _ subcategory: String) {
+        let guess = AccountName(name: name)
+        #expect(guess.last4 == last4)
+        #expect(guess.category(isOwed: false, hasHoldings: false).1.rawValue == subcategory)
+    }
+
+    @Test("says nothing secret in a description")
+    func secrets() async throws {
+        let server = try await SimpleFINServer()
+        let opened = try #require(SimpleFINAccess(server.accessURL))
+        #expect(!"\(opened)".contains(canary) && !opened.root.contains(canary) && !opened.root.contains("@"))
+        server.state.withLock { $0.accounts = "{\"secret\": \"\(canary)\"}" }
+        do {
+            _ = try await connector().accounts(access(Array(server.accessURL.utf8)))
+            Issue.record("an answer without accounts was taken")
+        } catch {
+            #expect(!"\(error)".contains(canary))
+        }
+    }
+}
