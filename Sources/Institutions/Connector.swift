@@ -131,8 +131,11 @@ public struct Prompt: Sendable, Equatable {
         public let kind: Kind
         /// The choices of a `choice`, as value and label; empty for the other kinds.
         public let options: [Option]
+        /// Whether it may not be left empty.
+        public let isRequired: Bool
 
-        public init(name: String, label: String, kind: Kind, options: [Option] = []) {
+        public init(name: String, label: String, kind: Kind, options: [Option] = [], isRequired: Bool = true) {
+            self.isRequired = isRequired
             self.name = name
             self.label = label
             self.kind = kind

@@ -79,7 +79,7 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
                 + "a file that ends in .ofx, .qfx or .qbo.",
             fields: [
                 .init(name: "file", label: "OFX, QFX or QBO file", kind: .file),
-                .init(name: "bank", label: "Name of your bank (optional)", kind: .text),
+                .init(name: "bank", label: "Name of your bank (optional)", kind: .text, isRequired: false),
             ],
             error: error,
             submitLabel: "Read the file"

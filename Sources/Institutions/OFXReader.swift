@@ -220,11 +220,11 @@ struct OFXReader: Sendable {
         let isShort = buffer.count - index < 9
         if isShort, !isAtEnd { return .incomplete }
         guard index + 2 < buffer.count, Self.isLetter(buffer[index + 2]) else { return .text }
-        throw OFXFault(line, "it declares a document type or entities, which are not read")
+        throw OFXFault(line(of: index), "it declares a document type or entities, which are not read")
     }
 
     private func unfinished(_ index: Int, _ what: String) throws(OFXFault) -> Markup {
-        guard buffer.count - index <= Self.maximumValue else { throw OFXFault(line, "\(what) is too long") }
+        guard buffer.count - index <= Self.maximumValue else { throw OFXFault(line(of: index), "\(what) is too long") }
         return .incomplete
     }
 
@@ -425,16 +425,17 @@ extension OFXReader {
 
     private static func plain(_ text: String) -> String {
         var plain = String.UnicodeScalarView()
-        var isAfterSpace = true
+        var (isAfterSpace, isAfterBreak) = (true, true)
         for scalar in text.unicodeScalars {
             switch scalar.value {
             case 9...13, 0x85, 0xA0:
                 if !isAfterSpace { plain.append(" ") }
-                isAfterSpace = true
+                (isAfterSpace, isAfterBreak) = (true, true)
+            case 32 where isAfterBreak: continue
             case 0..<32, 127..<160, 0xFEFF: continue
             default:
                 plain.append(scalar)
-                isAfterSpace = scalar == " "
+                (isAfterSpace, isAfterBreak) = (scalar == " ", false)
             }
         }
         return String(plain)

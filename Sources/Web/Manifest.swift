@@ -13,12 +13,14 @@ struct Manifest {
     private let linked: Int64
     private let hostedURL: String
     private let success: String
+    private let uploadLimit: Int
     private let cancel: String
 
     init(_ session: Session, end: FlowToken.End, _ db: Connection, _ service: Service) throws {
         self.session = session
         guard let merchant = try Merchant.find(session.scope.merchant, in: db) else { throw StripeError.internalFault }
         self.merchant = merchant
+        uploadLimit = service.settings.uploadLimit
         linked = try Account.count(of: session.id, in: session.scope, db)
         let token = try FlowToken(session, end: end, service.world).text(service.ring)
         hostedURL = "\(service.settings.publicURL())/flow?t=\(token)"
@@ -73,6 +75,7 @@ struct Manifest {
             json.field("skip_success_pane", false)
             json.field("success_url", success)
             json.field("theme", "light")
+            json.field("upload_limit", Int64(uploadLimit))
             json.field("use_single_sort_search", false)
         }
     }

@@ -506,6 +506,7 @@ extension Prompt {
                         json.field("kind", field.kind.rawValue)
                         json.field("label", field.label)
                         json.field("name", field.name)
+                        json.field("required", field.isRequired)
                         json.array("options") { json in
                             for option in field.options {
                                 json.element()

@@ -16,7 +16,7 @@ final class LocalServer: Sendable {
 
     struct Answer: Sendable {
         var status = 200
-        var headers: [String: String] = [:]
+        var type = "application/json"
         var body = ""
     }
 
@@ -32,7 +32,9 @@ final class LocalServer: Sendable {
         self.handle = handle
         let (ports, found) = AsyncStream.makeStream(of: Int.self)
         let application = Application(
-            responder: CallbackResponder { [self] request, _ in try await respond(request) },
+            responder: CallbackResponder { [self] (request: Request, _: BasicRequestContext) in
+                try await respond(request)
+            },
             configuration: .init(address: .hostname("127.0.0.1", port: 0)),
             onServerRunning: { channel in found.yield(channel.localAddress?.port ?? 0) },
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
@@ -59,11 +61,9 @@ final class LocalServer: Sendable {
         )
         kept.withLock { $0.append(asked) }
         let answer = handle(asked)
-        var fields = HTTPFields()
-        for (name, value) in answer.headers { if let name = HTTPField.Name(name) { fields[name] = value } }
         return Response(
             status: .init(code: answer.status),
-            headers: fields,
+            headers: [.contentType: answer.type],
             body: .init(byteBuffer: ByteBuffer(string: answer.body))
         )
     }

@@ -50,7 +50,7 @@ private final class OFXServer: Sendable {
         func leaf(_ name: String) -> String? {
             guard let begin = asked.body.firstRange(of: "<\(name)>") else { return nil }
             let text = asked.body[begin.upperBound...].prefix { !"<\r\n".contains($0) && $0 != "\r\n" }
-            return text.replacing("&amp;", with: "&")
+            return String(text).replacing("&amp;", with: "&")
         }
         if asked.body.contains("<PROFRQ>") {
             guard let info = state.signOnInfo else { return .init(status: 400) }
@@ -94,7 +94,7 @@ private final class OFXServer: Sendable {
         let severity = code == 0 ? "INFO" : "ERROR"
         let key = state.withLock { $0.asksQuestions } && code == 0 ? "<ACCESSKEY>key-1" : ""
         return .init(
-            headers: ["Content-Type": "application/x-ofx"],
+            type: "application/x-ofx",
             body: """
                 OFXHEADER:100
                 DATA:OFXSGML

@@ -134,10 +134,10 @@ struct OFXFilesTests {
     func several() async throws {
         let given = try await Given(OFXSamples.xml)
         let accounts = try await given.accounts()
-        #expect(accounts.map(\.displayName) == ["Money market 4321", "Mortgage", "Investment 5678"])
+        #expect(accounts.map(\.displayName) == ["Money market 4321", "Mortgage 0042", "Investment 5678"])
         #expect(accounts.map(\.category) == [.cash, .credit, .investment])
         #expect(accounts.map(\.subcategory) == [.savings, .mortgage, .other])
-        #expect(accounts.map(\.last4) == ["4321", nil, "5678"])
+        #expect(accounts.map(\.last4) == ["4321", "0042", "5678"])
         let expected: [(Balance.Kind, [String: Int64], Int, Int64)] = [
             (.cash(available: nil), ["jpy": 150_000], 1, 12),
             (.credit(used: ["usd": -20_000_000]), ["usd": -20_000_000], 1, 150_000),
@@ -212,7 +212,7 @@ struct OFXFilesTests {
                 """
             )
         )
-        #expect(given.note?.contains("2 of 3 transactions") == true && given.note?.contains("line 12, 13") == true)
+        #expect(given.note?.contains("2 of 3 transactions") == true && given.note?.contains("line 13, 14") == true)
         #expect(try await given.transactions(try await given.accounts()[0]).all.map(\.description) == ["GOOD"])
     }
 

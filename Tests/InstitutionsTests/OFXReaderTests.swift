@@ -136,8 +136,8 @@ struct OFXReaderTests {
         ] as [(String, Int?, String)]
     )
     func refusals(_ text: String, _ line: Int?, _ reason: String) throws {
-        let fault = try #require(fault(text))
-        #expect(fault.line == line && fault.reason.contains(reason), "\(fault)")
+        let found = try #require(fault(text))
+        #expect(found.line == line && found.reason.contains(reason), "\(found)")
     }
 
     @Test("refuses what is longer or deeper than its limits, and holds no more than those")
@@ -219,7 +219,9 @@ struct OFXReaderTests {
                 }
                 decoder.finish()
                 while try decoder.next() != nil {}
-            } catch is OFXFault {}
+            } catch {
+                // A refusal is as good as an answer.
+            }
             #expect(decoder.reader.path.count <= OFXReader.maximumDepth)
         }
     }

@@ -8,6 +8,7 @@
 // Read top to bottom: state, server, drawing, leaving, failures, then the panes in the order in which people meet them.
 
 const REQUEST_TIMEOUT_MS = 20_000;
+const FILE_TIMEOUT_MS = 180_000;
 const NOT_READY_LIMIT_MS = 180_000;
 const SEARCH_DELAY_MS = 250;
 const BANK_WINDOW_POLL_MS = 1_500;
@@ -70,13 +71,13 @@ function formEncode(parameters) {
 }
 
 /** Sends one request; answers `null` where the server says "not ready" (202 with an error body). */
-async function send(method, path, parameters) {
+async function send(method, path, parameters, timeout = REQUEST_TIMEOUT_MS) {
   const { key, clientSecret, account } = flow.credential;
   const form = formEncode(clientSecret ? { ...parameters, client_secret: clientSecret } : parameters);
   const headers = { Authorization: `Bearer ${key}` };
   if (account) headers['Stripe-Account'] = account;
   const request = { method, headers, mode: 'same-origin', credentials: 'omit', cache: 'no-store', redirect: 'error' };
-  request.signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
+  request.signal = AbortSignal.timeout(timeout);
   if (method === 'POST') request.body = form;
   let response;
   let answer;
@@ -92,10 +93,10 @@ async function send(method, path, parameters) {
 }
 
 /** Sends a request again and again until the server is ready, ever more slowly. */
-async function call(method, path, parameters = {}) {
+async function call(method, path, parameters = {}, timeout = REQUEST_TIMEOUT_MS) {
   const deadline = Date.now() + NOT_READY_LIMIT_MS;
   for (let wait = 300; ; wait = Math.min(wait * 1.4, 2_000)) {
-    const answer = await send(method, path, parameters);
+    const answer = await send(method, path, parameters, timeout);
     if (answer || flow.ended) return answer ?? {};
     if (Date.now() > deadline) throw new Refusal({ code: 'institution_timeout', message: 'The bank took too long.' });
     await pause(wait);
@@ -103,8 +104,29 @@ async function call(method, path, parameters = {}) {
 }
 
 const get = (path, parameters) => call('GET', path, parameters);
-const post = (path, parameters) => call('POST', path, parameters);
+const post = (path, parameters, timeout) => call('POST', path, parameters, timeout);
 const pause = (milliseconds) => new Promise((resume) => setTimeout(resume, milliseconds));
+
+/** Sends a file; `progress` is told how much of it has left. A client secret does not belong into an address. */
+function sendFile(file, parameters, progress) {
+  const { key } = flow.credential;
+  const token = key.startsWith('fcflow_') ? key : new URL(flow.manifest.hosted_auth_url).searchParams.get('t');
+  const request = new XMLHttpRequest();
+  request.open('POST', `/v1/connections/auth_sessions/upload?${formEncode(parameters)}`);
+  request.setRequestHeader('Authorization', `Bearer ${token}`);
+  request.setRequestHeader('Content-Type', 'application/octet-stream');
+  request.responseType = 'json';
+  request.upload.addEventListener('progress', (event) => progress(event.loaded / event.total));
+  return new Promise((resolve, reject) => {
+    request.addEventListener('error', () => reject(new Refusal({ type: 'api_connection_error' }, true)));
+    request.addEventListener('load', () => {
+      if (request.status === 200) return resolve(request.response);
+      const unreachable = request.status === 429 || request.status >= 500;
+      return reject(new Refusal(request.response?.error ?? {}, unreachable));
+    });
+    request.send(file);
+  });
+}
 
 /** Runs what a control asks for: one thing at a time, busy marks while it runs, one retry bar if the network fails. */
 async function act(work, control) {
@@ -159,6 +181,7 @@ function el(tag, attributes = {}, ...children) {
 const SHAPES = {
   check: 'M5.5 12.5l4.2 4.2L18.5 8',
   alert: 'M12 7v6.5M12 17v.01',
+  file: 'M7 3.5h7l4 4v13H7ZM14 3.5v4h4M12.5 17v-6M10 13.5l2.5-2.5 2.5 2.5',
   bank: 'M4.5 9.5 12 5l7.5 4.5ZM6.5 12.5v5M12 12.5v5M17.5 12.5v5M4.5 20h15',
   clock: 'M12 3.5a8.5 8.5 0 1 0 0 17 8.5 8.5 0 0 0 0-17ZM12 7.5V12l3 2',
   arrow: 'M9.5 5.5 16 12l-6.5 6.5',
@@ -769,14 +792,14 @@ function showPrompt(prompt) {
   if (prompt.error) form.prepend(el('p', { class: 'problem', id: 'prompt-error', role: 'alert' }, prompt.error));
   form.addEventListener('submit', (event) => {
     event.preventDefault();
-    if (promptComplete(form, prompt.fields)) act(() => respond(form), submit);
+    if (promptComplete(form, prompt.fields)) act(() => respond(form, prompt), submit);
   });
   const submit = el('button', { type: 'submit', form: 'prompt', class: 'button button-primary',
     'data-testid': 'prompt-submit' }, el('span', {}, prompt.submit_label ?? 'Continue'));
   show('partner_auth', {
     title: prompt.title,
     mark: bankTile(),
-    lead: [prompt.message, `Linkspan passes this on to ${flow.institution.name}; ${business()} never sees it.`],
+    lead: [prompt.message, promptReminder(prompt)],
     body: [form],
     buttons: [submit],
     back: () => act(leaveBank, backButton),
@@ -784,10 +807,19 @@ function showPrompt(prompt) {
   if (prompt.error) describeByError(form);
 }
 
+function promptReminder({ fields }) {
+  if (!fields.length) return null;
+  if (!fields.some((field) => field.kind === 'file')) {
+    return `Linkspan passes this on to ${flow.institution.name}; ${business()} never sees it.`;
+  }
+  return `Linkspan reads the file and keeps it encrypted. ${business()} sees only the accounts that you choose next.`;
+}
+
 function promptField(field) {
   const id = `prompt-${field.name}`;
   if (field.kind === 'choice') return promptChoice(field, id);
-  const input = el('input', { id, name: field.name, class: 'input', type: field.kind, required: true,
+  if (field.kind === 'file') return promptFile(field, id);
+  const input = el('input', { id, name: field.name, class: 'input', type: field.kind, required: field.required,
     autocomplete: AUTOCOMPLETE[field.name] ?? 'off', autocapitalize: 'none', spellcheck: 'false', 'data-testid': id });
   const reveal = field.kind === 'password' ? revealButton(input) : null;
   return el('div', { class: 'field' }, el('label', { for: id }, field.label),
@@ -816,10 +848,59 @@ function promptChoice(field, id) {
     el('p', { class: 'problem', id: `${id}-problem`, hidden: true }));
 }
 
+/** A place to drop a file on, which is also the button that opens the choice of files. */
+function promptFile(field, id) {
+  const input = el('input', { id, name: field.name, type: 'file', class: 'sr-only', required: true, 'data-testid': id,
+    accept: '.ofx,.qfx,.qbo,application/x-ofx,application/vnd.intu.qfx,application/vnd.intu.qbo',
+    'aria-describedby': `${id}-chosen` });
+  const chosen = el('span', { class: 'row-detail', id: `${id}-chosen` }, 'Drop it here, or choose it.');
+  const place = el('label', { class: 'drop', for: id }, icon('file'),
+    el('span', { class: 'row-text' }, el('span', { class: 'row-name' }, field.label), chosen));
+  const show = () => {
+    const [file] = input.files;
+    chosen.textContent = file ? `${file.name} · ${sizeOf(file)}` : 'Drop it here, or choose it.';
+    place.classList.toggle('drop-filled', Boolean(file));
+    setProblem(input, id, fileProblem(file));
+    if (!fileProblem(file)) input.setAttribute('aria-describedby', chosen.id);
+  };
+  input.addEventListener('change', show);
+  for (const name of ['dragenter', 'dragover', 'dragleave', 'drop']) {
+    place.addEventListener(name, (event) => {
+      event.preventDefault();
+      place.classList.toggle('drop-over', name === 'dragenter' || name === 'dragover');
+      if (name !== 'drop' || !event.dataTransfer.files.length) return;
+      input.files = event.dataTransfer.files;
+      show();
+    });
+  }
+  return el('div', { class: 'field' }, input, place,
+    el('progress', { class: 'progress', id: `${id}-progress`, max: '1', value: '0', hidden: true,
+      'aria-label': 'How much of the file was sent' }),
+    el('p', { class: 'problem', id: `${id}-problem`, hidden: true }));
+}
+
+function sizeOf({ size }) {
+  return size < 1_000_000 ? `${Math.max(1, Math.round(size / 1000))} kB` : `${(size / 1_000_000).toFixed(1)} MB`;
+}
+
+function fileProblem(file) {
+  const limit = flow.manifest.upload_limit;
+  if (file?.size === 0) return 'This file is empty.';
+  return file && limit && file.size > limit
+    ? `This file is larger than ${Math.floor(limit / 1_000_000)} MB. Choose a shorter time at your bank.` : '';
+}
+
 function promptComplete(form, fields) {
   const empty = fields.filter((field) => {
-    const missing = !new FormData(form).get(field.name);
-    const text = field.kind === 'choice' ? 'Choose one.' : `${field.label} is needed.`;
+    if (field.required === false) return false;
+    const value = new FormData(form).get(field.name);
+    if (value instanceof File && value.name) {
+      const problem = fileProblem(value);
+      setProblem(form.elements[field.name], `prompt-${field.name}`, problem);
+      return problem;
+    }
+    const missing = !value || value instanceof File;
+    const text = { choice: 'Choose one.', file: 'Choose a file.' }[field.kind] ?? `${field.label} is needed.`;
     setProblem(form.elements[field.name], `prompt-${field.name}`, missing ? text : '');
     return missing;
   });
@@ -829,6 +910,7 @@ function promptComplete(form, fields) {
 
 function describeByError(form) {
   const first = form.querySelector('input');
+  if (!first) return;
   first.setAttribute('aria-describedby', 'prompt-error');
   first.setAttribute('aria-invalid', 'true');
   first.focus();
@@ -845,14 +927,36 @@ function setProblem(input, id, text) {
   else input.removeAttribute('aria-describedby');
 }
 
-async function respond(form) {
+async function respond(form, prompt) {
   const parameters = { id: flow.session.id };
-  for (const [name, value] of new FormData(form)) parameters[`response[${name}]`] = value;
+  let timeout;
   try {
-    return followSession(await post('connections/auth_sessions/respond', parameters));
+    for (const [name, value] of new FormData(form)) {
+      const isFile = value instanceof File;
+      parameters[`response[${name}]`] = isFile ? await upload(value, `prompt-${name}`) : value;
+      if (isFile) timeout = FILE_TIMEOUT_MS;
+    }
+    return followSession(await post('connections/auth_sessions/respond', parameters, timeout));
   } catch (problem) {
     if (problem.unreachable) throw problem;
+    if (problem.error?.code === 'file_too_large') return showPrompt({ ...prompt, error: problem.error.message });
     return fail(problem, 'authorization_failed', () => act(() => chooseInstitution(flow.institution)));
+  }
+}
+
+/** Sends a file and shows how far it is; the answer is the id by which it is known from then on. */
+async function upload(file, id) {
+  const bar = document.getElementById(`${id}-progress`);
+  bar.hidden = false;
+  announcer.textContent = 'The file is being sent.';
+  try {
+    const answer = await sendFile(file, { id: flow.session.id }, (part) => { bar.value = part; });
+    bar.removeAttribute('value'); // sent; how long reading takes is not known
+    announcer.textContent = 'The file is being read.';
+    return answer.id;
+  } catch (problem) {
+    bar.hidden = true;
+    throw problem;
   }
 }
 
@@ -1080,12 +1184,28 @@ function accountRow(account, single, only) {
   const digits = account.displayable_account_numbers;
   const input = el('input', { type: single ? 'radio' : 'checkbox', name: 'account', value: account.id, disabled: !able,
     checked: able && only, 'aria-describedby': reason ? id : null, 'data-testid': `account-${account.name}` });
-  const kind = [kindOf(account), account.linked_account_id && 'already connected'].filter(Boolean).join(' · ');
-  return el('label', { class: `row row-choice ${able ? '' : 'row-disabled'}` }, input,
+  const guessed = account.category_kind;
+  const kind = [!guessed && kindOf(account), account.linked_account_id && 'already connected']
+    .filter(Boolean).join(' · ');
+  const row = el('label', { class: `row row-choice ${able ? '' : 'row-disabled'}` }, input,
     el('span', { class: 'row-text' }, el('span', { class: 'row-name' }, account.name),
       el('span', { class: 'row-detail' }, kind),
       reason && el('span', { class: 'row-reason', id }, reason)),
     digits && ending(digits));
+  return guessed && able ? el('div', { class: 'row-with-kind' }, row, kindChoice(account)) : row;
+}
+
+const KINDS = { checking: 'Checking', savings: 'Savings', cash: 'Other cash account', credit_card: 'Credit card',
+  line_of_credit: 'Line of credit', mortgage: 'Mortgage', loan: 'Loan', investment: 'Investment', other: 'Other' };
+
+/** Where the bank does not say what an account is, the person may; what stands there is a guess. */
+function kindChoice(account) {
+  const id = `kind-${account.id}`;
+  const options = Object.entries(KINDS).map(([value, label]) =>
+    el('option', { value, selected: value === account.category_kind }, label));
+  return el('div', { class: 'kind' }, el('label', { for: id }, 'Type'),
+    el('select', { id, class: 'kind-choice', 'data-account': account.id, 'data-guess': account.category_kind,
+      'aria-label': `Type of ${account.name}`, 'data-testid': `kind-${account.name}` }, options));
 }
 
 /** The last digits for the eye and for the ear; they read left to right in every script. */
@@ -1120,8 +1240,11 @@ async function connectAccounts(form) {
   const chosen = new FormData(form).getAll('account');
   if (!chosen.length) return undefined;
   emit('accounts_selected');
+  const corrections = [...form.querySelectorAll('select[data-account]')]
+    .filter(({ dataset, value }) => chosen.includes(dataset.account) && value !== dataset.guess)
+    .map(({ dataset, value }) => `${value}:${dataset.account}`);
   const answer = await post('connections/auth_sessions/selected_accounts',
-    { id: flow.session.id, selected_accounts: chosen });
+    { id: flow.session.id, selected_accounts: chosen, corrections });
   flow.linked.push(...answer.data);
   flow.manifest.accounts_linked = (flow.manifest.accounts_linked ?? 0) + answer.data.length;
   return answer.next_pane === 'attach_linked_payment_account' ? attachLinked(answer.data[0]) : showSuccess();
