@@ -16,8 +16,9 @@ struct OFXDate: Sendable, Equatable {
         var rest = Self.undashed(text)[...]
         let digits = rest.prefix { $0.isASCII && $0.isNumber }
         rest = rest[digits.endIndex...]
-        guard [8, 10, 12, 14].contains(digits.count), let number = Int64(digits.prefix(8)) else { return nil }
-        guard let midnight = Moment.date(number / 10_000, number / 100 % 100, number % 100) else { return nil }
+        guard [8, 10, 12, 14].contains(digits.count) else { return nil }
+        let (year, month, date) = (digits.prefix(4), digits.dropFirst(4).prefix(2), digits.dropFirst(6).prefix(2))
+        guard let midnight = CivilDay.moment("\(year)-\(month)-\(date)") else { return nil }
         day = String(digits.prefix(8))
         guard digits.count > 8 else { seconds = midnight; return }
         let time = (Int64(digits.dropFirst(8)) ?? 0) * (digits.count == 10 ? 10_000 : digits.count == 12 ? 100 : 1)

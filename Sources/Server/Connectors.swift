@@ -120,7 +120,7 @@ extension ConnectorError {
         case .institutionUnavailable: "cannot be reached, or is down"
         case .rateLimited: "was asked too often"
         case .invalidResponse: "did not answer as it must: check the addresses, and that they are allowed"
-        case .authorizationFailed, .cancelled, .relinkRequired, .accountClosed: "refused"
+        case .authorizationFailed, .cancelled, .relinkRequired, .accountRelinkRequired, .accountClosed: "refused"
         case .unsupported, .superseded: "does not support this"
         }
     }
