@@ -14,6 +14,8 @@ struct Exhibit: Sendable {
     let answer: @Sendable (Step, Attempt) async throws -> Response
     /// What must never stand in an error or a description.
     var secrets: [String] = []
+    /// The file that the person gives, where the institution takes one.
+    var upload: Upload?
 }
 
 /// How an exhibit is made; it has a name before it is there.
@@ -32,6 +34,9 @@ let exhibits = [
     ExhibitMaker(testDescription: "The example") { try await ExampleBank.shared().exhibit() },
     ExhibitMaker(testDescription: "FDX 6") { try await TestBank.shared().exhibit("v6") },
     ExhibitMaker(testDescription: "FDX 5") { try await TestBank.shared().exhibit("v5") },
+    ExhibitMaker(testDescription: "OFX file") { ofxFileExhibit() },
+    ExhibitMaker(testDescription: "OFX Direct Connect") { try await ofxDirectExhibit() },
+    ExhibitMaker(testDescription: "SimpleFIN") { try await simpleFINExhibit() },
 ]
 
 /// Fills in every field of a form.
@@ -48,8 +53,11 @@ final class Keeper: Sendable {
     private let stored: Mutex<[UInt8]>
     private let asked = Atomic<Int>(0)
 
-    init(_ credential: [UInt8]) {
+    private let upload: Upload?
+
+    init(_ credential: [UInt8], upload: Upload? = nil) {
         stored = Mutex(credential)
+        self.upload = upload
     }
 
     var credential: [UInt8] { stored.withLock { $0 } }
@@ -61,7 +69,8 @@ final class Keeper: Sendable {
             institution: attempt.institution,
             holder: attempt.holder,
             now: now ?? attempt.now,
-            credential: read
+            credential: read,
+            upload: upload
         ) { [self] ask throws(ConnectorError) in
             guard credential == read else { return credential }
             asked.add(1, ordering: .relaxed)
@@ -91,7 +100,7 @@ extension Exhibit {
         for _ in 0..<10 {
             let resume: [UInt8]
             switch step {
-            case .authorized(let credential): return Keeper(credential)
+            case .authorized(let credential): return Keeper(credential, upload: upload)
             case .prompt(_, let note), .redirect(_, let note), .wait(_, let note): resume = note
             }
             step = try await connector.resume(attempt, from: resume, answer(step, attempt))

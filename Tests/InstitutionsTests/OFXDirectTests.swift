@@ -191,6 +191,15 @@ private func signIn(_ connector: OFXDirect, password: String = canary) async thr
     return try await connector.resume(attempt(), from: note, .answers(["user": "ada", "password": password]))
 }
 
+func ofxDirectExhibit() async throws -> Exhibit {
+    Exhibit(
+        connector: connector(try await OFXServer()),
+        institution: bank,
+        answer: { _, _ in .answers(["user": "ada", "password": canary]) },
+        secrets: [canary]
+    )
+}
+
 @Suite("OFX Direct Connect")
 struct OFXDirectTests {
     @Test("signs on, and finds accounts with their owners", arguments: [102, 103, 203, 220])

@@ -93,6 +93,16 @@ private func refusal(_ text: String) async -> String? {
     }
 }
 
+func ofxFileExhibit() -> Exhibit {
+    let upload = upload(Array(OFXSamples.xml.utf8))
+    return Exhibit(
+        connector: files,
+        institution: OFXFiles.standard,
+        answer: { _, _ in .file(upload, answers: [:]) },
+        upload: upload
+    )
+}
+
 @Suite("OFX files")
 struct OFXFilesTests {
     @Test("bring a checking account with its balance and its transactions")

@@ -122,6 +122,18 @@ private func complaint(_ step: Step) -> String? {
     return nil
 }
 
+func simpleFINExhibit() async throws -> Exhibit {
+    let server = try await SimpleFINServer()
+    let plain = SimpleFINServer.first.replacing("\"https://example.com/miles\"", with: "\"USD\"")
+    server.state.withLock { $0.accounts = plain }
+    return Exhibit(
+        connector: connector(),
+        institution: SimpleFIN.standard,
+        answer: { _, _ in .answers(["token": server.accessURL]) },
+        secrets: [canary]
+    )
+}
+
 @Suite("SimpleFIN")
 struct SimpleFINTests {
     @Test("claims a token in every spelling in which people paste it")

@@ -1,0 +1,320 @@
+"""OFX files as people give them: through the client routes, from the choice of the file to the transactions, and again
+with a newer one; what is refused; what can be read on the disk afterwards."""
+
+import datetime
+import pathlib
+import subprocess
+import sys
+import tarfile
+import urllib.parse
+
+import pytest
+import requests
+
+from support import Flow, good, refused, unique, wait_until
+
+OFX = "OFX file"
+PERMISSIONS = {"permissions[]": ["balances", "transactions"]}
+ACCOUNT_NUMBER = "00098765432101"
+
+HEADER = "OFXHEADER:100\nDATA:OFXSGML\nVERSION:102\nENCODING:USASCII\nCHARSET:1252\nCOMPRESSION:NONE\n\n"
+
+
+def entry(day, amount, fitid, name):
+    return f"<STMTTRN><TRNTYPE>POS<DTPOSTED>{day}<TRNAMT>{amount}<FITID>{fitid}<NAME>{name}</STMTTRN>\n"
+
+
+def statement(*entries, balance="100.00", kind="CHECKING", number=ACCOUNT_NUMBER):
+    return (
+        f"{HEADER}<OFX><SIGNONMSGSRSV1><SONRS><STATUS><CODE>0<SEVERITY>INFO</STATUS><FI><ORG>Paper Bank<FID>1</FI>"
+        f"</SONRS></SIGNONMSGSRSV1><BANKMSGSRSV1><STMTTRNRS><STMTRS><CURDEF>USD\n<BANKACCTFROM><BANKID>1"
+        f"<ACCTID>{number}<ACCTTYPE>{kind}</BANKACCTFROM><BANKTRANLIST>\n{''.join(entries)}</BANKTRANLIST>"
+        f"<LEDGERBAL><BALAMT>{balance}<DTASOF>20240301</LEDGERBAL></STMTRS></STMTTRNRS></BANKMSGSRSV1></OFX>\n"
+    ).encode()
+
+
+FIRST = statement(
+    entry("20240102", "-10.00", "1", "Bakery Xylophone"), entry("20240103", "+250.00", "2", "Employer"),
+)
+SECOND = statement(
+    entry("20240103", "+250.00", "2", "Employer"), entry("20240204", "-3.50", "1", "Newsagent"), balance="96.50",
+)
+
+
+def token(flow):
+    address = flow.synchronize()["manifest"]["hosted_auth_url"]
+    return urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)["t"][0]
+
+
+def upload(flow, auth, contents, credential=None):
+    return requests.post(
+        f"{flow.url}/v1/connections/auth_sessions/upload", params={"id": auth["id"]}, data=contents,
+        headers={"Authorization": f"Bearer {credential or token(flow)}", "Content-Type": "application/octet-stream"},
+        timeout=300,
+    )
+
+
+def give(flow, contents, bank=""):
+    """Give a file and answer what the sign-in says then."""
+    auth = good(flow.start(OFX))
+    assert [(field["name"], field["kind"], field["required"]) for field in auth["prompt"]["fields"]] == [
+        ("file", "file", True), ("bank", "text", False)
+    ]
+    file = good(upload(flow, auth, contents))
+    assert file["size"] == len(contents)
+    return respond(flow, auth, file["id"], bank)
+
+
+def respond(flow, auth, file, bank=""):
+    return good(flow.post("connections/auth_sessions/respond",
+                          {"id": auth["id"], "response[file]": file, "response[bank]": bank}))
+
+
+def link(raw, server, contents, customer, bank="", corrections=(), confirm=False):
+    """Give a file and link all of its accounts; answers them."""
+    session = raw.session(customer, **PERMISSIONS)
+    flow = Flow(server.url, session)
+    flow.consent()
+    auth = give(flow, contents, bank)
+    if confirm:
+        assert auth["prompt"]["fields"] == [] and "cannot be read" in auth["prompt"]["title"]
+        auth = good(flow.post("connections/auth_sessions/respond", {"id": auth["id"]}))
+    assert auth["next_pane"] == "account_picker", auth
+    accounts = flow.accounts(auth)
+    good(flow.post("connections/auth_sessions/selected_accounts", {
+        "id": auth["id"], "selected_accounts[]": [account["id"] for account in accounts],
+        "corrections[]": [f"{kind}:{accounts[at]['id']}" for at, kind in corrections],
+    }))
+    return good(flow.post("link_account_sessions/complete"))["accounts"]["data"]
+
+
+def refresh(raw, account, feature):
+    """Refresh and wait for the end; answers the account."""
+    path = f"/v1/financial_connections/accounts/{account}"
+    field = "transaction_refresh" if feature == "transactions" else "balance_refresh"
+    good(raw.post(f"{path}/refresh", {"features[]": feature}))
+    return settled(raw, account, field)
+
+
+def settled(raw, account, field):
+    def ask():
+        shown = good(raw.get(f"/v1/financial_connections/accounts/{account}"))
+        return shown if (shown[field] or {}).get("status") in ("succeeded", "failed") else None
+
+    return wait_until(ask, 120, f"{field} ends")
+
+
+def transactions(raw, account):
+    listed, after = [], {}
+    while True:
+        page = good(raw.get("/v1/financial_connections/transactions", {"account": account, "limit": 100, **after}))
+        listed += page["data"]
+        if not page["has_more"]:
+            return listed
+        after = {"starting_after": page["data"][-1]["id"]}
+
+
+def test_a_file_becomes_accounts_with_balances_and_transactions(raw, server):
+    (account,) = link(raw, server, FIRST, raw.customer()["id"])
+    assert (account["institution_name"], account["display_name"], account["last4"]) == (
+        "Paper Bank", "Checking 2101", "2101")
+    assert (account["category"], account["subcategory"], account["account_numbers"]) == ("cash", "checking", None)
+    shown = refresh(raw, account["id"], "balance")
+    assert shown["balance"]["current"] == {"usd": 10_000}
+    refresh(raw, account["id"], "transactions")
+    listed = transactions(raw, account["id"])
+    assert sorted(one["amount"] for one in listed) == [-1000, 25_000]
+    assert {one["description"] for one in listed} == {"Bakery Xylophone", "Employer"}
+    assert {one["status"] for one in listed} == {"posted"}
+
+
+def test_a_newer_file_is_a_refresh_of_the_same_account(raw, server):
+    customer = raw.customer()["id"]
+    (account,) = link(raw, server, FIRST, customer)
+    refresh(raw, account["id"], "balance")
+    refresh(raw, account["id"], "transactions")
+    known = {one["id"] for one in transactions(raw, account["id"])}
+    (again,) = link(raw, server, SECOND, customer)
+    assert again["id"] == account["id"]
+    listed = wait_until(lambda: (found := transactions(raw, account["id"])) and len(found) == 3 and found, 60,
+                        "what is new in the file appears by itself")
+    assert known < {one["id"] for one in listed}
+    assert sorted(one["amount"] for one in listed) == [-1000, -350, 25_000]
+    shown = settled(raw, account["id"], "balance_refresh")
+    assert shown["balance"]["current"] == {"usd": 9650}
+
+
+def test_the_person_says_what_an_account_is_where_the_file_does_not(raw, server):
+    customer = raw.customer()["id"]
+    contents = statement(kind="")
+    (account,) = link(raw, server, contents, customer, bank="Village Bank", corrections=[(0, "savings")])
+    assert (account["category"], account["subcategory"]) == ("cash", "savings")
+    session = raw.session(customer, **PERMISSIONS)
+    flow = Flow(server.url, session)
+    flow.consent()
+    (offered,) = flow.accounts(give(flow, contents))
+    assert offered["category_kind"] == "savings", "what was said once is remembered"
+    auth = give(flow, FIRST)
+    (known,) = flow.accounts(auth)
+    assert known["category_kind"] is None
+    error = refused(flow.post("connections/auth_sessions/selected_accounts", {
+        "id": auth["id"], "selected_accounts[]": known["id"], "corrections[]": f"savings:{known['id']}"}), 400)
+    assert error["param"] == "corrections[0]"
+    auth = give(flow, contents)
+    for wrong in ("gold:" + offered["id"], "savings:other", "savings"):
+        refused(flow.post("connections/auth_sessions/selected_accounts", {
+            "id": auth["id"], "selected_accounts[]": offered["id"], "corrections[]": wrong}), 400)
+
+
+REFUSED = {
+    "not OFX": (b"date,amount\n2024-01-02,5\n", "This is not an OFX file: it has no <OFX>."),
+    "cut": (FIRST[:-60], "is not complete"),
+    "a document type": (b"<?xml version='1.0'?>\n<!DOCTYPE x [<!ENTITY a 'b'>]>\n<OFX></OFX>",
+                        "Line 2: it declares a document type"),
+    "no account": (HEADER.encode() + b"<OFX></OFX>", "There is no account in the file."),
+}
+
+
+@pytest.mark.parametrize("contents, words", REFUSED.values(), ids=REFUSED.keys())
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(open_flow, contents, words):
+    _, flow = open_flow()
+    auth = give(flow, contents)
+    assert words in auth["prompt"]["error"]
+    assert ACCOUNT_NUMBER not in auth["prompt"]["error"]
+    good_file = good(upload(flow, auth, FIRST))
+    assert respond(flow, auth, good_file["id"])["next_pane"] == "account_picker", "another file may follow"
+
+
+def test_what_cannot_be_read_is_left_out_after_the_person_was_told(raw, server):
+    broken = statement(entry("20240231", "-1.00", "1", "No day"), entry("20240105", "-2.00", "2", "Good"))
+    (account,) = link(raw, server, broken, raw.customer()["id"], confirm=True)
+    refresh(raw, account["id"], "transactions")
+    assert [one["amount"] for one in transactions(raw, account["id"])] == [-200]
+
+
+def test_only_a_flow_token_may_give_a_file_and_only_to_its_own_sign_in(open_flow):
+    session, flow = open_flow()
+    auth = good(flow.start(OFX))
+    refused(upload(flow, auth, FIRST, credential="pk_test_blackboxPublishableKey0001"), 403)
+    refused(upload(flow, {"id": "bcsess_none"}, FIRST), 404)
+    _, other = open_flow()
+    refused(upload(other, auth, FIRST), 404)
+    file = good(upload(flow, auth, FIRST))
+    mine = good(other.start(OFX))
+    stolen = respond(other, mine, file["id"])
+    assert stolen["prompt"]["error"] == "Choose a file."
+    refused(upload(flow, auth, b""), 400)
+    assert session["id"]
+
+
+def test_a_file_larger_than_the_limit_is_refused(own_server):
+    server = own_server(["--upload-limit", "1"])
+    raw = server.api()
+    session = raw.session(**PERMISSIONS)
+    flow = Flow(server.url, session)
+    flow.consent()
+    assert flow.synchronize()["manifest"]["upload_limit"] == 1_000_000
+    auth = good(flow.start(OFX))
+    too_large = b"x" * 1_000_001
+    assert refused(upload(flow, auth, too_large), 413)["code"] == "file_too_large"
+
+    def pieces():
+        for _ in range(20):
+            yield b"x" * 65_536
+
+    assert refused(upload(flow, auth, pieces()), 413)["code"] == "file_too_large", "whatever length is announced"
+    assert respond(flow, auth, good(upload(flow, auth, FIRST))["id"])["next_pane"] == "account_picker"
+
+
+def test_without_a_limit_there_are_no_files(own_server):
+    server = own_server(["--upload-limit", "0"])
+    flow = Flow(server.url, server.api().session())
+    assert flow.search(OFX) == []
+
+
+def test_nothing_of_a_file_can_be_read_on_the_disk_or_in_the_log(own_server):
+    server = own_server(["--log-level", "trace"])
+    raw = server.api()
+    (account,) = link(raw, server, FIRST, raw.customer()["id"], bank="Canary Bank")
+    refresh(raw, account["id"], "balance")
+    refused_flow = Flow(server.url, raw.session())
+    refused_flow.consent()
+    give(refused_flow, FIRST[:-60])
+    server.stop()
+    readable = b"".join(path.read_bytes() for path in pathlib.Path(server.folder).rglob("*") if path.is_file())
+    for secret in (ACCOUNT_NUMBER.encode(), b"Bakery Xylophone", b"<STMTTRN>"):
+        assert secret not in readable
+
+
+# Files of the world
+
+OFXPARSE = "ofxparse==0.21"
+UNREAD = "no day, amount or currency"
+# Of each file: what the sign-in says, or the accounts as (last4, subcategory, current balance, number of transactions,
+# their sum), in minor units, worked out by hand.
+WORLD = {
+    "account_listing_aggregation.ofx": [
+        ("0001", "savings", None, 0, 0), ("0002", "checking", None, 0, 0), ("0003", "line_of_credit", None, 0, 0),
+        ("1111", "credit_card", None, 0, 0),
+    ],
+    "anzcc.ofx": [("1234", "credit_card", {"aud": -12_345}, 1, -550)],
+    "bank_medium.ofx": [("5678", "checking", {"cad": 38_234}, 3, -34_527)],
+    "bank_small.ofx": "no account",
+    "checking.ofx": [("6877", "checking", {"usd": 10_099}, 3, -5950)],
+    "date_missing.ofx": [("9749", "checking", {"usd": 0}, 0, 0)],
+    "decimal_error.ofx": [("9749", "checking", {"cad": 0}, 0, 0)],
+    "empty_balance.ofx": [("9749", "checking", None, 1, 12_000)],
+    "error_message.ofx": "refused (2000): General Server Error",
+    "fidelity-savings.ofx": [("0001", "other", None, 4, -177_840)],
+    "fidelity.ofx": [("7890", "other", {"usd": 1_807_398}, 3, -57)],
+    "investment_401k.ofx": [("5601", "other", {"usd": 100_000}, 0, 0)],
+}
+WITH_UNREADABLE = {"date_missing.ofx", "decimal_error.ofx"}
+
+
+@pytest.fixture(scope="session")
+def files_of_the_world(tmp_path_factory):
+    """The test files of a reader of OFX, fetched from the package index; they are no part of this project."""
+    folder = tmp_path_factory.mktemp("ofxparse")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+         "--no-binary", ":all:", "--dest", folder, OFXPARSE],
+        check=True, timeout=300,
+    )
+    (archive,) = folder.glob("ofxparse-*")
+    with tarfile.open(archive) as contents:
+        contents.extractall(folder, filter="data")
+    found = {path.name: path for path in folder.glob("*/tests/fixtures/**/*.ofx")}
+    assert sorted(WORLD) == sorted(found)[: len(WORLD)], "these are the first twelve by name"
+    return found
+
+
+@pytest.mark.parametrize("name", WORLD)
+def test_files_of_the_world(raw, server, files_of_the_world, name):
+    contents, expected = files_of_the_world[name].read_bytes(), WORLD[name]
+    if isinstance(expected, str):
+        flow = Flow(server.url, raw.session(**PERMISSIONS))
+        flow.consent()
+        assert expected in give(flow, contents)["prompt"]["error"]
+        return
+    accounts = link(raw, server, contents, raw.customer()["id"], confirm=name in WITH_UNREADABLE)
+    read = []
+    for account in sorted(accounts, key=lambda one: one["last4"]):
+        shown = refresh(raw, account["id"], "balance")
+        assert (shown["balance_refresh"]["status"] == "succeeded") == (shown["balance"] is not None)
+        refresh(raw, account["id"], "transactions")
+        listed = transactions(raw, account["id"])
+        balance = shown["balance"] and shown["balance"]["current"]
+        read.append((account["last4"], account["subcategory"], balance, len(listed),
+                     sum(one["amount"] for one in listed)))
+    assert read == expected
+
+
+def test_dates_are_those_of_the_file(raw, server, files_of_the_world):
+    (account,) = link(raw, server, files_of_the_world["bank_medium.ofx"].read_bytes(), raw.customer()["id"])
+    refresh(raw, account["id"], "transactions")
+    moments = sorted(one["transacted_at"] for one in transactions(raw, account["id"]))
+    # 12:20:17 at five hours west of Greenwich, on the first three days of April 2009.
+    first = datetime.datetime(2009, 4, 1, 17, 20, 17, tzinfo=datetime.timezone.utc)
+    assert moments == [int((first + datetime.timedelta(days=day)).timestamp()) for day in range(3)]
+    assert unique()
