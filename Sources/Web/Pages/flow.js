@@ -854,7 +854,7 @@ function promptFile(field, id) {
     accept: '.ofx,.qfx,.qbo,application/x-ofx,application/vnd.intu.qfx,application/vnd.intu.qbo',
     'aria-describedby': `${id}-chosen` });
   const chosen = el('span', { class: 'row-detail', id: `${id}-chosen` }, 'Drop it here, or choose it.');
-  const place = el('label', { class: 'drop', for: id }, icon('file'),
+  const place = el('label', { class: 'drop' }, input, icon('file'),
     el('span', { class: 'row-text' }, el('span', { class: 'row-name' }, field.label), chosen));
   const show = () => {
     const [file] = input.files;
@@ -873,7 +873,7 @@ function promptFile(field, id) {
       show();
     });
   }
-  return el('div', { class: 'field' }, input, place,
+  return el('div', { class: 'field' }, place,
     el('progress', { class: 'progress', id: `${id}-progress`, max: '1', value: '0', hidden: true,
       'aria-label': 'How much of the file was sent' }),
     el('p', { class: 'problem', id: `${id}-problem`, hidden: true }));
