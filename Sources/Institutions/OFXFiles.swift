@@ -73,7 +73,7 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
 
     private func ask(_ error: String?, isRelink: Bool) -> Step {
         let prompt = Prompt(
-            title: isRelink ? "Give a newer file" : "Give a file of your bank",
+            title: isRelink ? "Give a newer file" : "Give a file from your bank",
             message:
                 "In your bank's online banking, download the transactions of your account for Quicken or QuickBooks: "
                 + "a file that ends in .ofx, .qfx or .qbo.",

@@ -1144,7 +1144,7 @@ function showAccounts(accounts) {
   show('account_picker', {
     title: single ? 'Choose an account' : 'Choose your accounts',
     mark: bankTile(),
-    lead: [accountsLead(single), limited ? `You can choose up to ${room()} accounts.` : null],
+    lead: [accountsLead(single, accounts), limited ? `You can choose up to ${room()} accounts.` : null],
     body: [form, sharingReminder()],
     buttons: [connect,
       button('Choose another bank', 'select-another', (control) => act(leaveAccounts, control), 'quiet')],
@@ -1158,9 +1158,11 @@ function sharingReminder() {
     el('button', { type: 'button', class: 'link', onclick: openDataNotice }, 'What is shared'));
 }
 
-function accountsLead(single) {
+function accountsLead(single, accounts) {
   const what = single ? 'the account' : 'the accounts';
-  return `Pick ${what} at ${flow.institution.name} to connect to ${business()}.`;
+  const banks = new Set(accounts.map((account) => account.institution_name));
+  const where = banks.size === 1 ? ` at ${[...banks][0]}` : '';
+  return `Pick ${what}${where} to connect to ${business()}.`;
 }
 
 /** The bank has answered already, so asking again would lead straight back here: cancel at once. */
