@@ -181,8 +181,8 @@
             do {
                 try connection.execute("SET LOCAL statement_timeout = 0")
                 try connection.execute("SET LOCAL lock_timeout = 0")
-                // Any number, as long as it is always the same.
-                try connection.first("SELECT pg_advisory_xact_lock(7810206624471050350)") { _ in }
+                // Any number, as long as it is always the same, with one of the schema's.
+                try connection.first("SELECT pg_advisory_xact_lock(1818850910, hashtext(current_schema()))") { _ in }
                 try Migration.apply(migrations, connection)
                 try session.commit()
             } catch {

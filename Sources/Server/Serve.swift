@@ -174,7 +174,8 @@ struct Serve: AsyncParsableCommand {
                 backlog: 1024,
                 availableConnectionsDelegate: Limits.connections
             ),
-            services: [listening(service, settings)] + (settings.role == .api ? [] : workers(parts)),
+            services: (settings.role == .worker ? [] : [listening(service, settings)])
+                + (settings.role == .api ? [] : workers(parts)),
             onServerRunning: { channel in
                 address.listens(at: channel.localAddress?.port ?? settings.port)
                 do {
@@ -230,7 +231,6 @@ struct Serve: AsyncParsableCommand {
     /// Those who listen on the command line are where requests are.
     private func listening(_ service: Web.Service, _ settings: ServeSettings) -> any ServiceLifecycle.Service {
         Background {
-            guard settings.role != .worker else { return }
             await service.listening.run(
                 host: settings.host,
                 port: settings.webhooks.listenPort,

@@ -20,7 +20,7 @@ def eager(tmp_path_factory):
     """A server of its own, so that events are counted without those of other tests."""
     import support
 
-    running = support.Server(tmp_path_factory.mktemp("eager")).start()
+    running = support.new_server(tmp_path_factory.mktemp("eager")).start()
     yield running
     running.stop()
 

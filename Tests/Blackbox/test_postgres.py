@@ -13,6 +13,7 @@ import pytest
 import requests
 
 import postgres
+from receiver import Receiver
 from support import BINARY, DATABASE, SECRET_KEY, SERVERS, Server, clean_environment, good, unique, wait_until
 from test_crash import THREADS, Load, missing_after_restart, replays_wrong
 
@@ -126,6 +127,18 @@ def test_a_worker_answers_for_its_health_alone(serve, database):
     assert requests.get(f"{worker.url}/metrics", timeout=30).status_code == 200
 
 
+def test_a_worker_sends_what_happened_on_another_server(serve, database):
+    api = serve(database, ["--role", "api"])
+    serve(database, ["--role", "worker"])
+    with Receiver() as receiver:
+        endpoint = {"url": receiver.url, "enabled_events[]": "customer.created"}
+        good(api.api().post("/v1/webhook_endpoints", endpoint))
+        made = [api.api().customer(name=f"Number {number}")["id"] for number in range(5)]
+        wait_until(lambda: len(receiver.deliveries) >= 5, 60, "the worker delivers five events")
+        told = [json.loads(delivery.body)["data"]["object"]["id"] for delivery in receiver.deliveries]
+        assert sorted(told) == sorted(made)
+
+
 # What goes away
 
 
@@ -208,14 +221,16 @@ def test_the_database_is_killed_under_load_and_comes_back(serve, own_postgres):
     assert replays_wrong(server, load.acknowledged) == []
 
 
-def test_a_database_that_restarts_while_nothing_is_asked_is_not_noticed(serve, own_postgres):
+def test_a_database_that_was_restarted_is_used_within_moments(serve, own_postgres):
     server = serve(postgres.new_schema(own_postgres.url))
-    customer = server.api().customer(name="Before")
+    api = server.api()
+    customer = api.customer(name="Before")
     own_postgres.stop("fast")
     own_postgres.start()
-    assert good(server.api().get(f"/v1/customers/{customer['id']}")) == customer
+    wait_until(lambda: api.get("/v1/customers").status_code == 200, 5, "the server has a connection again")
+    assert good(api.get(f"/v1/customers/{customer['id']}")) == customer
     for _ in range(20):
-        server.api().customer(name="After")
+        api.customer(name="After")
 
 
 # What will not do

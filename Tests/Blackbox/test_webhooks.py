@@ -335,7 +335,7 @@ def live_key(server):
     import subprocess
     from support import BINARY
     made = subprocess.run(
-        [str(BINARY), "keys", "create", "--live", "--json", "--data", str(server.data)],
+        [str(BINARY), "keys", "create", "--live", "--json", *server.storage],
         capture_output=True, text=True, check=True, timeout=60)
     return json.loads(made.stdout)[0]["text"]
 
@@ -400,6 +400,6 @@ def test_a_hostile_receiver_takes_neither_time_nor_room(server_with_short_time, 
 @pytest.fixture(scope="module")
 def server_with_short_time(tmp_path_factory):
     import support
-    running = support.Server(tmp_path_factory.mktemp("short"), ["--webhook-timeout", "2"]).start()
+    running = support.new_server(tmp_path_factory.mktemp("short"), ["--webhook-timeout", "2"]).start()
     yield running
     running.stop()

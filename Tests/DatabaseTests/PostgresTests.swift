@@ -11,7 +11,7 @@ private let schema = Migration([
 ])
 private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-@Suite("PostgreSQL", .enabled(if: PostgresSchema.isAvailable), .timeLimit(.minutes(2)))
+@Suite("PostgreSQL", .enabled(if: PostgresSchema.isAvailable), .timeLimit(.minutes(5)))
 struct PostgresTests {
     private func open(_ postgres: Postgres, _ migrations: [Migration] = [schema]) throws -> Database {
         try Database(.postgres(postgres), migrations: migrations, logger: quiet)

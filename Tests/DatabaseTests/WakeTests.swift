@@ -9,7 +9,7 @@ extension Wake {
     fileprivate static let second = Wake(rawValue: "second")
 }
 
-@Suite("Wake-ups", .timeLimit(.minutes(1)))
+@Suite("Wake-ups", .timeLimit(.minutes(5)))
 struct WakeTests {
     private let folder: Folder
 

@@ -111,6 +111,13 @@ struct SilentBank: Connector {
     func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] { [] }
 }
 
+/// What the workers are tested on.
+enum Store: Sendable, CaseIterable {
+    case file, postgres
+
+    static var allCases: [Store] { PostgresSchema.isAvailable ? [.file, .postgres] : [.file] }
+}
+
 /// A database with one customer, and as many workers as a test wants.
 final class Works: Sendable {
     let database: Database
@@ -120,15 +127,16 @@ final class Works: Sendable {
     private let folder: URL
     private let session: Session
 
-    init(livemode: Bool = false) async throws {
+    init(_ store: Store, livemode: Bool = false) async throws {
         folder = FileManager.default.temporaryDirectory.appending(path: "linkspan-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        database = try Database(
-            .file(folder.appending(path: "test.db").path),
-            migrations: Migrations.all,
-            logger: quiet
-        )
+        let location: Database.Location =
+            switch store {
+            case .file: .file(folder.appending(path: "test.db").path)
+            case .postgres: .postgres(try await PostgresSchema.make())
+            }
+        database = try Database(location, migrations: Migrations.all, logger: quiet)
         let time = TimeSource()
         self.time = time
         let world = World(milliseconds: { time.milliseconds.load(ordering: .relaxed) })

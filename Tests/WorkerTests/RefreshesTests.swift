@@ -37,9 +37,9 @@ struct RefreshesTests {
         )
     }
 
-    @Test("fetches what is asked for, each feature once, as soon as it is asked")
-    func all() async throws {
-        let works = try await Works()
+    @Test("fetches what is asked for, each feature once, as soon as it is asked", arguments: Store.allCases)
+    func all(store: Store) async throws {
+        let works = try await Works(store)
         let id = try await works.link(["a"])[0]
         let bank = Bank()
         let isAsked = Atomic(false)
@@ -68,7 +68,7 @@ struct RefreshesTests {
         ]
     )
     func refusals(error: ConnectorError, refresh: String, status: String, other: String) async throws {
-        let works = try await Works()
+        let works = try await Works(.file)
         let ids = try await works.link(["a", "b"])
         try await works.refresh(ids[0], "balance")
         let bank = Bank(balances: { _ throws(ConnectorError) in throw error })
@@ -82,9 +82,9 @@ struct RefreshesTests {
         #expect(bank.calls == 1)
     }
 
-    @Test("comes again later where the institution says so, and gives up in the end")
-    func later() async throws {
-        let works = try await Works()
+    @Test("comes again later where the institution says so, and gives up in the end", arguments: Store.allCases)
+    func later(store: Store) async throws {
+        let works = try await Works(store)
         let ids = try await works.link(["a", "b"])
         let tries = Mutex(0)
         let bank = Bank(balances: { access throws(ConnectorError) in
@@ -114,18 +114,18 @@ struct RefreshesTests {
         #expect(down.calls == Int(Refresh.maximumRetries))
     }
 
-    @Test("does not ask for what a connector cannot give")
-    func unsupported() async throws {
-        let works = try await Works()
+    @Test("does not ask for what a connector cannot give", arguments: Store.allCases)
+    func unsupported(store: Store) async throws {
+        let works = try await Works(store)
         let id = try await works.link(["a"])[0]
         try await works.refresh(id, "balance")
         try await works.working(SilentBank()) { try await works.status(id, "balance") == "failed" }
         #expect(try await works.account(id).contains("\"next_refresh_available_at\": null"))
     }
 
-    @Test("never shows a live account to a test institution")
-    func live() async throws {
-        let works = try await Works(livemode: true)
+    @Test("never shows a live account to a test institution", arguments: Store.allCases)
+    func live(store: Store) async throws {
+        let works = try await Works(store, livemode: true)
         let id = try await works.link(["a"])[0]
         try await works.refresh(id, "balance")
         let bank = Bank(isTest: true)
@@ -133,9 +133,9 @@ struct RefreshesTests {
         #expect(bank.calls == 0)
     }
 
-    @Test("goes on after the last page where another one died")
-    func pages() async throws {
-        let works = try await Works()
+    @Test("goes on after the last page where another one died", arguments: Store.allCases)
+    func pages(store: Store) async throws {
+        let works = try await Works(store)
         let id = try await works.link(["a"])[0]
         try await works.refresh(id, "transactions")
         let seen = Mutex<[UInt8?]>([])
@@ -167,9 +167,9 @@ struct RefreshesTests {
         #expect(try await works.events().filter { $0.hasSuffix("refreshed_transactions") }.count == 1)
     }
 
-    @Test("makes void what vanished from a window that is complete, however much it is")
-    func window() async throws {
-        let works = try await Works()
+    @Test("makes void what vanished from a window that is complete, however much it is", arguments: Store.allCases)
+    func window(store: Store) async throws {
+        let works = try await Works(store)
         let id = try await works.link(["a"])[0]
         let first = Bank(pages: { _, _ throws(ConnectorError) in
             Self.page(0..<3000, status: .pending, cursor: 1, hasMore: false)
@@ -186,9 +186,9 @@ struct RefreshesTests {
         #expect(try await works.transactions(id) == (3000, 2300))
     }
 
-    @Test("asks an institution no more often at once than it takes")
-    func concurrency() async throws {
-        let works = try await Works()
+    @Test("asks an institution no more often at once than it takes", arguments: Store.allCases)
+    func concurrency(store: Store) async throws {
+        let works = try await Works(store)
         let ids = try await works.link((0..<12).map { "a\($0)" })
         for id in ids { try await works.refresh(id, "balance") }
         let bank = Bank(
@@ -206,9 +206,9 @@ struct RefreshesTests {
         #expect(bank.mostAtOnce <= 3 && bank.mostAtOnce > 0 && bank.calls == 12)
     }
 
-    @Test("spends no more calls with a credential than its budget of a day")
-    func budget() async throws {
-        let works = try await Works()
+    @Test("spends no more calls with a credential than its budget of a day", arguments: Store.allCases)
+    func budget(store: Store) async throws {
+        let works = try await Works(store)
         let ids = try await works.link(["a", "b"])
         let bank = Bank(
             policy: .init(interval: 1, concurrency: 3, dailyBudget: 3),
@@ -229,9 +229,9 @@ struct RefreshesTests {
         #expect(bank.calls == 4)
     }
 
-    @Test("renews a credential once, for all that hang on it")
-    func renewal() async throws {
-        let works = try await Works()
+    @Test("renews a credential once, for all that hang on it", arguments: Store.allCases)
+    func renewal(store: Store) async throws {
+        let works = try await Works(store)
         let ids = try await works.link(["a", "b", "c", "d"])
         let spent = Mutex<[String]>([])
         let bank = Bank(balances: { access throws(ConnectorError) in
@@ -254,9 +254,9 @@ struct RefreshesTests {
         #expect(spent.withLock { $0 } == ["credential"])
     }
 
-    @Test("gives the turn to renew a credential back where it came to nothing")
-    func failedRenewal() async throws {
-        let works = try await Works()
+    @Test("gives the turn to renew a credential back where it came to nothing", arguments: Store.allCases)
+    func failedRenewal(store: Store) async throws {
+        let works = try await Works(store)
         let id = try await works.link(["a"])[0]
         let tries = Mutex(0)
         let bank = Bank(balances: { access throws(ConnectorError) in
