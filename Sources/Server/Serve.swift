@@ -330,12 +330,14 @@ private final class PublicAddress: Sendable {
     var forPeople: String { publicURL ?? forItself }
 }
 
-/// Work without a request, ended when the server stops.
+/// Work without a request, ended when the server stops. What ends before, such as listening on a port that is taken,
+/// takes nothing else with it.
 private struct Background: ServiceLifecycle.Service {
     let work: @Sendable () async -> Void
 
     func run() async throws {
         await cancelWhenGracefulShutdown { await work() }
+        try? await gracefulShutdown()
     }
 }
 
