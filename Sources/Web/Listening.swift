@@ -35,7 +35,8 @@ public final class Listening: Sendable {
     }
 
     private struct State {
-        var sessions: [(id: String, session: Session)] = []
+        /// By the digest of the id, which is a credential.
+        var sessions: [(digest: [UInt8], session: Session)] = []
         var address: String?
     }
 
@@ -68,7 +69,7 @@ public final class Listening: Sendable {
         let id = world.secret("cliws_", length: 32)
         let address = state.withLock { state in
             if state.sessions.count >= Self.capacity { state.sessions.removeFirst() }
-            state.sessions.append((id, Session(scope)))
+            state.sessions.append((Secret.digest(id), Session(scope)))
             return state.address
         }
         guard let address else { throw StripeError.unavailable("Nobody can listen here at the moment.") }
@@ -94,7 +95,8 @@ public final class Listening: Sendable {
     }
 
     private func session(_ id: String?) -> Session? {
-        state.withLock { state in state.sessions.first { $0.id == id }?.session }
+        guard let digest = id.map({ Secret.digest($0) }) else { return nil }
+        return state.withLock { state in state.sessions.first { $0.digest == digest }?.session }
     }
 
     /// Sends an event once more to those who listen.
@@ -132,6 +134,8 @@ public final class Listening: Sendable {
     }
 
     private func prepare(_ channel: any Channel) throws {
+        // Clients ping every few seconds; who says nothing is gone.
+        try channel.pipeline.syncOperations.addHandler(IdleStateHandler(readTimeout: .seconds(60)))
         let refusal = Refusal()
         let upgrader = NIOWebSocketServerUpgrader(
             maxFrameSize: 1 << 20,
@@ -163,8 +167,6 @@ public final class Listening: Sendable {
 
     private func begin(_ id: String?, on channel: any Channel) throws {
         let pipeline = channel.pipeline.syncOperations
-        // Clients ping every few seconds.
-        try pipeline.addHandler(IdleStateHandler(readTimeout: .seconds(60)))
         try pipeline.addHandler(
             NIOWebSocketFrameAggregator(
                 minNonFinalFragmentSize: 0,
@@ -273,6 +275,11 @@ private final class Refusal: ChannelInboundHandler, RemovableChannelHandler {
         context.write(wrapOutboundOut(.head(head)), promise: nil)
         context.write(wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
         context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: nil)
+        context.close(promise: nil)
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard event is IdleStateHandler.IdleStateEvent else { return context.fireUserInboundEventTriggered(event) }
         context.close(promise: nil)
     }
 }

@@ -10,7 +10,7 @@ import Testing
 struct OutboundTests {
     private let local = Outbound(policy: .withLoopback)
 
-    private func request(_ url: String, maximum: Int = 1000, timeout: Duration = .seconds(20)) -> Outbound.Request {
+    private func request(_ url: String, maximum: Int = 1000, timeout: Duration = .seconds(120)) -> Outbound.Request {
         Outbound.Request(url: url, timeout: timeout, maximumReply: maximum)
     }
 
