@@ -163,10 +163,12 @@ public struct FDX: Connector {
         }
         let expiry = try await consentExpiry(&call)
         var accounts: [BankAccount] = []
-        for account in found where account.value.status?.uppercased() != "CLOSED" {
-            guard !accounts.contains(where: { $0.id == account.value.accountId }) else { continue }
-            let numbers = try await numbers(of: account, &call)
-            accounts.append(account.described(numbers: numbers, expectedDeactivation: expiry, in: access.institution))
+        for account in found where account.value.status != "CLOSED" {
+            guard let id = account.value.accountId, !accounts.contains(where: { $0.id == id }) else { continue }
+            let numbers = try await numbers(of: account, id, &call)
+            accounts.append(
+                account.described(id, numbers: numbers, expectedDeactivation: expiry, in: access.institution)
+            )
         }
         return accounts
     }
@@ -174,13 +176,14 @@ public struct FDX: Connector {
     /// What is told of an account's numbers; none for what is no deposit account, and where the bank tells none.
     private func numbers(
         of account: FDXWrapped<FDXAccount>,
+        _ id: String,
         _ call: inout FDXCall
     ) async throws(ConnectorError) -> [BankAccount.Numbers] {
         guard account.kind.category == .cash else { return [] }
         let answer: FDXNetworks
         do {
             answer = try await call.get(
-                call.path(call.configuration.paths.paymentNetworks, account.value.accountId),
+                call.path(call.configuration.paths.paymentNetworks, id),
                 [],
                 FDXNetworks.self
             )
@@ -425,8 +428,8 @@ extension FDX: ConsentKeeping {
 
 extension FDXWrapped<FDXAccount> {
     var kind: (category: BankAccount.Category, subcategory: BankAccount.Subcategory) {
-        let type = value.accountType?.uppercased() ?? ""
-        return switch category ?? Self.category(ofType: type) {
+        let type = value.accountType ?? ""
+        return switch category ?? categoryOfType ?? categoryOfAmounts ?? .other {
         case .deposit:
             switch type {
             case "CHECKING": (.cash, .checking)
@@ -446,16 +449,25 @@ extension FDXWrapped<FDXAccount> {
     }
 
     /// For a bank that says neither category nor wrapper.
-    private static func category(ofType type: String) -> FDXCategory {
-        switch type {
+    private var categoryOfType: FDXCategory? {
+        switch value.accountType {
         case "CHECKING", "SAVINGS", "MONEYMARKET", "CD", "ESCROW": .deposit
         case "CREDITCARD", "CHARGE", "LINEOFCREDIT", "HOMELINEOFCREDIT": .credit
         case "MORTGAGE", "LOAN", "AUTOLOAN", "STUDENTLOAN", "PERSONALLOAN", "HOMEEQUITYLOAN": .loan
-        default: .other
+        default: nil
         }
     }
 
+    /// For one that does not even say the type: amounts that only one category has.
+    private var categoryOfAmounts: FDXCategory? {
+        if value.currentValue != nil || value.availableCashBalance != nil { return .investment }
+        if value.creditLine != nil || value.availableCredit != nil { return .credit }
+        if value.principalBalance != nil { return .loan }
+        return value.availableBalance != nil ? .deposit : nil
+    }
+
     func described(
+        _ id: String,
         numbers: [BankAccount.Numbers],
         expectedDeactivation: Int64?,
         in institution: Institution
@@ -463,7 +475,7 @@ extension FDXWrapped<FDXAccount> {
         let names = [value.nickname, value.productName].compactMap { $0 }
         let digits = (value.accountNumberDisplay ?? "").filter(\.isASCIIDigit)
         return BankAccount(
-            id: value.accountId,
+            id: id,
             displayName: names.first { !$0.allSatisfy(\.isWhitespace) } ?? institution.name,
             last4: digits.count >= 4 ? String(digits.suffix(4)) : nil,
             category: kind.category,

@@ -142,23 +142,51 @@ struct FDXAccounts: Decodable, Sendable {
     var accounts: [FDXReadable<FDXWrapped<FDXAccount>>]
 }
 
-/// An account with as many details as were given.
+/// An account with as many details as were given. What is not of its kind counts as not given.
 struct FDXAccount: Decodable, Sendable {
-    var accountId: String
-    var accountType: String?
-    var accountNumberDisplay: String?
-    var productName: String?
-    var nickname: String?
-    var status: String?
-    var currency: FDXCurrency?
-    var balanceAsOf: String?
-    var currentBalance: FDXAmount?
-    var availableBalance: FDXAmount?
-    var availableCredit: FDXAmount?
-    var creditLine: FDXAmount?
-    var principalBalance: FDXAmount?
-    var currentValue: FDXAmount?
-    var availableCashBalance: FDXAmount?
+    /// Needed in a list; where one account was asked for, it is known.
+    let accountId: String?
+    let accountType: String?
+    let accountNumberDisplay: String?
+    let productName: String?
+    let nickname: String?
+    let status: String?
+    let currency: FDXCurrency?
+    let balanceAsOf: String?
+    let currentBalance: FDXAmount?
+    let availableBalance: FDXAmount?
+    let availableCredit: FDXAmount?
+    let creditLine: FDXAmount?
+    let principalBalance: FDXAmount?
+    let currentValue: FDXAmount?
+    let availableCashBalance: FDXAmount?
+
+    private enum CodingKeys: String, CodingKey {
+        case accountId, accountType, accountNumberDisplay, productName, nickname, status, currency, balanceAsOf,
+            currentBalance, availableBalance, availableCredit, creditLine, principalBalance, currentValue,
+            availableCashBalance
+    }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        func text(_ key: CodingKeys) -> String? { try? values.decode(String.self, forKey: key) }
+        func amount(_ key: CodingKeys) -> FDXAmount? { try? values.decode(FDXAmount.self, forKey: key) }
+        accountId = text(.accountId)
+        accountType = text(.accountType)?.uppercased()
+        accountNumberDisplay = text(.accountNumberDisplay)
+        productName = text(.productName)
+        nickname = text(.nickname)
+        status = text(.status)?.uppercased()
+        currency = try? values.decode(FDXCurrency.self, forKey: .currency)
+        balanceAsOf = text(.balanceAsOf)
+        currentBalance = amount(.currentBalance)
+        availableBalance = amount(.availableBalance)
+        availableCredit = amount(.availableCredit)
+        creditLine = amount(.creditLine)
+        principalBalance = amount(.principalBalance)
+        currentValue = amount(.currentValue)
+        availableCashBalance = amount(.availableCashBalance)
+    }
 
     /// Lower case. A bank that names none is taken for one of dollars.
     var currencyCode: String { currency?.code ?? "usd" }

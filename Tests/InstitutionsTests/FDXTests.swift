@@ -299,8 +299,10 @@ struct FDXShapeTests {
         )
         #expect(old.page?.next?.name == "offset" && old.page?.next?.value == "2")
         let found = old.accounts.compactMap(\.value)
-        #expect(found.map(\.value.accountId) == ["d1", "c1", "l1", "i1"])
-        let described = found.map { $0.described(numbers: [], expectedDeactivation: nil, in: TestBank.institution) }
+        #expect(found.map(\.value.accountId) == ["d1", "c1", "l1", "i1", nil])
+        let described = found.dropLast().map { account in
+            account.described("x", numbers: [], expectedDeactivation: nil, in: TestBank.institution)
+        }
         #expect(described.map(\.displayName) == ["Rainy Days", "Test Bank", "Test Bank", "Test Bank"])
         #expect(described.map(\.last4) == ["1234", nil, nil, nil])
         #expect(described.map(\.category) == [.cash, .credit, .credit, .other])
@@ -353,6 +355,10 @@ struct FDXShapeTests {
         )
         #expect(invested?.kind == .cash(available: ["usd": 320_954]))
         #expect(try balance(#"{"accountCategory": "DEPOSIT_ACCOUNT", "accountId": "a"}"#) == nil)
+        // Of one account that was asked for, the amounts may be all that is said.
+        #expect(try balance(#"{"principalBalance": 6133.0, "accountNumber": 7}"#)?.current == ["usd": -613_300])
+        #expect(try balance(#"{"availableBalance": 8970.0, "currentBalance": 1087.0}"#)?.current == ["usd": 108_700])
+        #expect(try balance(#"{"currentValue": 2053.0, "nickname": 7, "currency": null}"#)?.current == ["usd": 205_300])
     }
 
     @Test("Transactions: the word beside the amount is its sign, and cards say what a posting replaces")

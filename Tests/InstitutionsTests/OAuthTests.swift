@@ -1,0 +1,331 @@
+/// The client's side of OAuth against a provider that lies: what it says of itself and of whom it let in is not believed
+/// before it is checked.
+
+import Foundation
+import Hummingbird
+import NIOCore
+import Outbound
+import Synchronization
+import Testing
+import Vault
+
+@testable import Institutions
+
+/// A provider that says what a test wants. It lets everybody in by any code.
+private final class Provider: Sendable {
+    struct Manner: Sendable {
+        var claims: @Sendable (inout [String: any Sendable]) -> Void = { _ in }
+        /// What signs the id token; nil for the key that is published.
+        var key: SigningKey?
+        var idToken: @Sendable (String) -> String? = { $0 }
+        var metadata: @Sendable (inout [String: any Sendable]) -> Void = { _ in }
+        var token: @Sendable (inout [String: any Sendable]) -> Void = { _ in }
+        var tokenStatus = HTTPResponse.Status.ok
+    }
+
+    let manner: Manner
+    private let key = SigningKey()
+    private let place = Mutex("")
+    private let nonces = Mutex<[String: String]>([:])
+    private let forms = Mutex<[(path: String, fields: [String: String], authorization: String?)]>([])
+
+    var url: String { place.withLock { $0 } }
+    var requests: [(path: String, fields: [String: String], authorization: String?)] { forms.withLock { $0 } }
+
+    init(_ manner: Manner = Manner()) async throws {
+        self.manner = manner
+        let router = Router(context: BasicRequestContext.self)
+        router.get(".well-known/openid-configuration") { [self] _, _ in json(metadata()) }
+        router.get("jwks") { [self] _, _ in
+            Response(status: .ok, body: .init(byteBuffer: ByteBuffer(string: key.publicKeys)))
+        }
+        for path in ["token", "mtls/token", "revoke"] {
+            router.post(RouterPath(path)) { [self] request, _ in
+                let body = try await request.body.collect(upTo: 100_000)
+                var fields: [String: String] = [:]
+                for item in URLComponents(string: "?\(String(buffer: body))")?.queryItems ?? [] {
+                    fields[item.name] = item.value
+                }
+                forms.withLock { $0.append((path, fields, request.headers[.authorization])) }
+                return try json(tokens(fields), manner.tokenStatus)
+            }
+        }
+        let url = try await serve(router)
+        place.withLock { $0 = url }
+    }
+
+    private func metadata() -> [String: any Sendable] {
+        var metadata: [String: any Sendable] = [
+            "issuer": url, "authorization_endpoint": "\(url)/authorize?tenant=1", "token_endpoint": "\(url)/token",
+            "jwks_uri": "\(url)/jwks", "revocation_endpoint": "\(url)/revoke",
+        ]
+        manner.metadata(&metadata)
+        return metadata
+    }
+
+    private func tokens(_ fields: [String: String]) throws -> [String: any Sendable] {
+        let nonce = nonces.withLock { $0[fields["code"] ?? ""] }
+        var claims: [String: any Sendable] = [
+            "iss": url, "aud": "me", "sub": "zoe", "exp": Exhibit.now + 300, "iat": Exhibit.now,
+            "nonce": nonce ?? "", "fdxConsentId": "consent-1",
+        ]
+        manner.claims(&claims)
+        let signed = try JSONWebToken.sign(
+            [UInt8](JSONSerialization.data(withJSONObject: claims)),
+            with: manner.key ?? key
+        )
+        var tokens: [String: any Sendable] = [
+            "access_token": "canary-access", "token_type": "bearer", "expires_in": "900",
+            "refresh_token": "canary-refresh-2",
+        ]
+        if let idToken = manner.idToken(signed) { tokens["id_token"] = idToken }
+        manner.token(&tokens)
+        return tokens
+    }
+
+    private func json(_ object: [String: any Sendable], _ status: HTTPResponse.Status = .ok) -> Response {
+        let data = (try? JSONSerialization.data(withJSONObject: object)) ?? Data()
+        return Response(status: status, body: .init(byteBuffer: ByteBuffer(bytes: [UInt8](data))))
+    }
+
+    func connector(
+        _ proof: ClientProof = .secretBasic("s3:cr et"),
+        scopes: [String] = ["openid"],
+        _ change: @escaping @Sendable (inout FDX.Configuration) -> Void = { _ in }
+    ) -> FDX {
+        FDX(
+            TestBank.institution,
+            isTest: true,
+            policy: RefreshPolicy(interval: 1, concurrency: 1, dailyBudget: nil),
+            line: Line(Outbound(policy: .withLoopback)),
+            now: { Exhibit.now },
+            secret: TestBank.secret
+        ) { [self] in
+            var configuration = FDX.Configuration(issuer: url, base: url, clientID: "me", proof: proof, scopes: scopes)
+            change(&configuration)
+            return configuration
+        }
+    }
+
+    /// Goes to the provider and comes back with a code.
+    func signIn(_ connector: FDX) async throws -> Step {
+        let attempt = Exhibit(connector: connector, institution: TestBank.institution, answer: answerForm).attempt()
+        guard case .redirect(let address, let note) = try await connector.begin(attempt) else {
+            throw ConnectorError.unsupported
+        }
+        let items = URLComponents(string: address)?.queryItems ?? []
+        #expect(items.first { $0.name == "tenant" }?.value == "1")
+        #expect(items.first { $0.name == "state" }?.value == attempt.callback.state)
+        #expect(items.first { $0.name == "code_challenge_method" }?.value == "S256")
+        let code = UUID().uuidString
+        nonces.withLock { $0[code] = items.first { $0.name == "nonce" }?.value }
+        return try await connector.resume(attempt, from: note, .returned(["code": code]))
+    }
+}
+
+@Suite("OAuth: a provider that is what it should be")
+struct OAuthTests {
+    @Test("lets people in, in all the ways to spell a token")
+    func plain() async throws {
+        let provider = try await Provider()
+        guard case .authorized(let credential) = try await provider.signIn(provider.connector()) else {
+            Issue.record("not let in")
+            return
+        }
+        let read = try OAuthCredential(credential)
+        #expect(read.access == "canary-access" && read.refresh == "canary-refresh-2" && read.consent == "consent-1")
+        #expect((Exhibit.now + 890...Exhibit.now + 900).contains(read.expires))
+    }
+
+    @Test("takes several readers if it says for whom the token was made")
+    func audiences() async throws {
+        let provider = try await Provider(
+            .init(claims: {
+                $0["aud"] = ["me", "other"]; $0["azp"] = "me"
+            })
+        )
+        guard case .authorized = try await provider.signIn(provider.connector()) else {
+            Issue.record("not let in")
+            return
+        }
+    }
+
+    @Test("needs no id token where OpenID was not asked for")
+    func withoutOpenID() async throws {
+        let provider = try await Provider(.init(idToken: { _ in nil }))
+        guard case .authorized = try await provider.signIn(provider.connector(scopes: ["accounts"])) else {
+            Issue.record("not let in")
+            return
+        }
+    }
+
+    @Test("is shown the proof that was configured, and no other")
+    func proofs() async throws {
+        let provider = try await Provider(
+            .init(metadata: { metadata in
+                let token = metadata["token_endpoint"] as? String ?? ""
+                metadata["mtls_endpoint_aliases"] = [
+                    "token_endpoint": token.replacingOccurrences(of: "/token", with: "/mtls/token")
+                ]
+            })
+        )
+        let key = SigningKey()
+        for proof in [ClientProof.secretBasic("s3:cr et"), .secretPost("s3cret"), .privateKey(key), .certificate] {
+            _ = try await provider.signIn(
+                provider.connector(proof) { configuration in
+                    guard case .certificate = proof else { return }
+                    configuration.identity = .init(certificateChain: "chain", privateKey: "key")
+                }
+            )
+        }
+        let (basic, post, signed, certificate) = (
+            provider.requests[0], provider.requests[1], provider.requests[2], provider.requests[3]
+        )
+        #expect(basic.authorization == "Basic \(Data("me:s3%3Acr%20et".utf8).base64EncodedString())")
+        #expect(basic.fields["client_secret"] == nil && basic.fields["code_verifier"]?.count == 64)
+        #expect(
+            post.fields["client_secret"] == "s3cret" && post.fields["client_id"] == "me" && post.authorization == nil
+        )
+        let assertion = try #require(signed.fields["client_assertion"])
+        let claims = try JSONWebToken.claims(of: assertion, signedBy: JSONWebKeys(json: Array(key.publicKeys.utf8)))
+        let read = try #require(try JSONSerialization.jsonObject(with: Data(claims)) as? [String: Any])
+        #expect(read["aud"] as? String == "\(provider.url)/token" && read["sub"] as? String == "me")
+        #expect(signed.fields["client_assertion_type"] == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+        #expect(certificate.path == "mtls/token" && certificate.fields["client_id"] == "me")
+        #expect(certificate.fields["client_secret"] == nil && certificate.authorization == nil)
+    }
+}
+
+@Suite("OAuth: a provider that lies")
+struct OAuthLieTests {
+    private func refusal(_ manner: Provider.Manner) async throws -> ConnectorError? {
+        let provider = try await Provider(manner)
+        return await #expect(throws: ConnectorError.self) { _ = try await provider.signIn(provider.connector()) }
+    }
+
+    @Test("about who signed in, is not believed")
+    func claims() async throws {
+        let lies: [@Sendable (inout [String: any Sendable]) -> Void] = [
+            { $0["iss"] = "https://other.example" }, { $0["aud"] = "other" }, { $0["aud"] = ["me", "other"] },
+            {
+                $0["aud"] = ["me", "other"]; $0["azp"] = "other"
+            }, { $0["azp"] = "other" }, { $0["nonce"] = "replayed" },
+            { $0["nonce"] = nil }, { $0["exp"] = Exhibit.now - 120 }, { $0["iat"] = Exhibit.now + 3600 },
+            { $0["exp"] = "soon" },
+        ]
+        for (index, lie) in lies.enumerated() {
+            #expect(try await refusal(.init(claims: lie)) == .authorizationFailed, "lie \(index)")
+        }
+    }
+
+    @Test("by another key, without a signature, or without an id token, is not believed")
+    func signatures() async throws {
+        #expect(try await refusal(.init(key: SigningKey())) == .authorizationFailed)
+        #expect(try await refusal(.init(idToken: { _ in nil })) == .authorizationFailed)
+        #expect(
+            try await refusal(
+                .init(idToken: { token in
+                    let none = Secret.base64URL(Array(#"{"alg":"none"}"#.utf8))
+                    return "\(none).\(token.split(separator: ".")[1])."
+                })
+            ) == .authorizationFailed
+        )
+    }
+
+    @Test("about itself, is not gone to")
+    func metadata() async throws {
+        #expect(try await refusal(.init(metadata: { $0["issuer"] = "https://other.example" })) == .invalidResponse)
+        #expect(try await refusal(.init(metadata: { $0["token_endpoint"] = nil })) == .invalidResponse)
+        #expect(
+            try await refusal(.init(metadata: { $0["token_endpoint"] = "http://10.0.0.1/token" })) == .invalidResponse,
+            "an address that is not allowed is not dialled"
+        )
+        #expect(
+            try await refusal(.init(metadata: { $0["authorization_response_iss_parameter_supported"] = true }))
+                == .authorizationFailed,
+            "what was promised must come"
+        )
+        #expect(try await refusal(.init(token: { $0["token_type"] = "mac" })) == .invalidResponse)
+    }
+
+    @Test("or that refuses, is told apart by what it said")
+    func refusals() async throws {
+        #expect(try await refusal(.init(tokenStatus: .badRequest)) == .authorizationFailed)
+        #expect(try await refusal(.init(tokenStatus: .tooManyRequests)) == .rateLimited(until: nil))
+        #expect(try await refusal(.init(tokenStatus: .badGateway)) == .institutionUnavailable(until: nil))
+        #expect(try await refusal(.init(tokenStatus: .found)) == .authorizationFailed, "no redirect is followed")
+    }
+}
+
+@Suite("FDX: whatever comes")
+struct FDXFuzzTests {
+    private static let samples = [
+        #"{"page": {"nextPageKey": "k"}, "accounts": [{"accountCategory": "LOC_ACCOUNT", "accountId": "c"}]}"#,
+        #"{"accounts": [{"depositAccount": {"accountId": "d", "currency": {"currencyCode": "USD"}}}]}"#,
+        #"{"transactions": [{"locTransaction": {"transactionId": "t", "amount": 1.5, "status": "POSTED"}}]}"#,
+        #"{"holders": [{"name": {"first": "Z", "last": "O"}}], "emails": ["z@example.com"], "addresses": [{}]}"#,
+        #"{"paymentNetworks": [{"type": "US_ACH", "transferIn": true}], "code": 602, "status": "ACTIVE"}"#,
+    ]
+
+    @Test("no text stops the readers, and none takes long")
+    func fuzz() throws {
+        var random = SystemRandomNumberGenerator()
+        let seed = random.next()
+        var chance = SeededChance(state: seed)
+        let letters = Array(#"{}[]",:.0123456789eE-+ntf\u"#.utf8) + [0, 0xFF, 0xC3]
+        let start = ContinuousClock.now
+        for _ in 0..<4000 {
+            var text = Array(Self.samples[Int(chance.next() % UInt64(Self.samples.count))].utf8)
+            for _ in 0...chance.next() % 6 {
+                let place = Int(chance.next() % UInt64(text.count))
+                switch chance.next() % 3 {
+                case 0: text[place] = letters[Int(chance.next() % UInt64(letters.count))]
+                case 1: text.remove(at: place)
+                default: text.insert(letters[Int(chance.next() % UInt64(letters.count))], at: place)
+                }
+                if text.isEmpty { text = [123] }
+            }
+            read(text)
+        }
+        read([UInt8](repeating: 91, count: 200_000))
+        read(Array(String(repeating: #"{"accounts":["#, count: 20_000).utf8))
+        read(
+            Array(
+                #"{"transactions": [{"transactionId": "t", "amount": 1\#(String(repeating: "0", count: 100_000))}]}"#
+                    .utf8
+            )
+        )
+        #expect(ContinuousClock.now - start < .seconds(60), "seed \(seed)")
+    }
+
+    private func read(_ text: [UInt8]) {
+        let data = Data(text)
+        let decoder = JSONDecoder()
+        if let accounts = try? decoder.decode(FDXAccounts.self, from: data) {
+            for account in accounts.accounts.compactMap(\.value) {
+                _ = account.balance(at: 0)
+                _ = account.described("x", numbers: [], expectedDeactivation: nil, in: TestBank.institution)
+            }
+        }
+        if let list = try? decoder.decode(FDXTransactions.self, from: data) {
+            for item in list.transactions.compactMap(\.value) { _ = item.value.read(in: "usd", .credit) }
+        }
+        _ = (try? decoder.decode(FDXContact.self, from: data))?.owners
+        _ = try? decoder.decode(FDXNetworks.self, from: data)
+        _ = try? decoder.decode(FDXConsent.self, from: data)
+        _ = try? decoder.decode(FDXRefusal.self, from: data)
+    }
+}
+
+/// Steele, Lea and Flood's SplitMix64.
+private struct SeededChance {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}
