@@ -352,7 +352,9 @@ extension Transaction.Query {
     /// Where the list continues, with its filters.
     fileprivate var url: String {
         var url = "/v1/financial_connections/transactions?account=\(account)"
-        if let range = transactedAt {
+        if let range = transactedAt, range.isMoment {
+            url += "&transacted_at=\(range.from)"
+        } else if let range = transactedAt {
             if range.from > 0 { url += "&transacted_at[gte]=\(range.from)" }
             if range.through < Int64.max { url += "&transacted_at[lte]=\(range.through)" }
         }

@@ -240,10 +240,10 @@ public struct Parameters: Sendable {
         case .value(let value):
             guard !value.isEmpty else { throw .empty(path(name)) }
             let moment = try Self.integer(value, path(name), in: seconds)
-            return MomentRange(from: moment, through: moment)
+            return MomentRange(from: moment, through: moment, isMoment: true)
         case .map(let members):
             let group = Parameters(map: members, prefix: path(name))
-            var range = MomentRange(from: 0, through: Int64.max)
+            var range = MomentRange(from: 0, through: Int64.max, isMoment: false)
             for key in members.keys {
                 guard let value = try group.integer(key, in: seconds) else { continue }
                 switch key {
@@ -263,6 +263,8 @@ public struct Parameters: Sendable {
 public struct MomentRange: Sendable, Equatable {
     public var from: Int64
     public var through: Int64
+    /// Whether it was asked for as one moment, and not by its bounds.
+    public let isMoment: Bool
 }
 
 /// Which schemes a person may be sent to.

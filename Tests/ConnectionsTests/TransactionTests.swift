@@ -126,6 +126,17 @@ struct TransactionTests {
         )
     }
 
+    @Test("are listed at an address that tells a moment as it was asked for")
+    func address() async throws {
+        let stage = try await Stage(.memory)
+        let id = try await stage.linkedAccount()
+        _ = try await refresh(stage, id, [Stage.entry("1")])
+        let list = "/v1/financial_connections/transactions?account=\(id)"
+        #expect(try await stage.transactions(id, "transacted_at=5")["url"]?.text == "\(list)&transacted_at=5")
+        let range = try await stage.transactions(id, "transacted_at[gte]=5&transacted_at[lte]=5")
+        #expect(range["url"]?.text == "\(list)&transacted_at[gte]=5&transacted_at[lte]=5")
+    }
+
     @Test("that came after a refresh are just those that are new or other", arguments: Store.allCases)
     func after(store: Store) async throws {
         let stage = try await Stage(store)
