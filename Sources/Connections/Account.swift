@@ -354,6 +354,8 @@ public struct Account: Sendable {
         status = .active
         inactiveCause = nil
         try TestBankAccount.forgetDeactivation(id, in: scope, db)
+        let refused = Refresh.Feature.allCases.filter { !permits($0) }
+        let cancelled = try Refresh.cancel(refused, of: id, in: scope, db)
         try Refresh.reopen(of: id, in: scope, db)
         try prefetch(configuration, db, world)
         try save(db)
@@ -363,6 +365,7 @@ public struct Account: Sendable {
             try record(.accountDateUpdated, by: cause, db, world)
         }
         try recordPaymentChanges(since: before, by: cause, db, world)
+        for feature in cancelled { try record(feature.refreshed, by: .none, db, world) }
     }
 
     private func recordPaymentChanges(
@@ -722,8 +725,11 @@ public struct Account: Sendable {
         }
     }
 
+    /// Whether the last consent lets what is fetched of a feature be had.
+    private func permits(_ feature: Refresh.Feature) -> Bool { permissions.contains(feature.permission) }
+
     private func requirePermission(for feature: Refresh.Feature, at path: String) throws(StripeError) {
-        guard !permissions.contains(feature.permission) else { return }
+        guard !permits(feature) else { return }
         throw StripeError(
             param: path,
             message: "The account '\(id)' was linked without the `\(feature.permission)` permission, which "
@@ -1190,7 +1196,7 @@ public struct Account: Sendable {
             json.field("object", "financial_connections.account")
             try holder.write("account_holder", to: &json, expanding: expansion["account_holder"], in: scope, db)
             write("account_numbers", shownNumbers, to: &json)
-            write("balance", balance, to: &json)
+            write("balance", permits(.balance) ? balance : nil, to: &json)
             Refresh.write(refreshes[.balance], of: .balance, to: &json)
             json.field("category", details.category)
             json.field("created", created)
@@ -1215,7 +1221,8 @@ public struct Account: Sendable {
     }
 
     private func writeOwnership(to json: inout JSONWriter, expanding expansion: Expansion, _ db: Connection) throws {
-        guard let ownership, expansion["ownership"] != nil, status != .disconnected else {
+        guard let ownership, permits(.ownership) else { return json.nullField("ownership") }
+        guard expansion["ownership"] != nil, status != .disconnected else {
             return json.field("ownership", ownership)
         }
         json.key("ownership")

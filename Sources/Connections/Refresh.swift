@@ -92,18 +92,26 @@ public struct Refresh: Sendable {
         if !isDriven { db.wake(.refreshes) }
     }
 
-    /// Ends what is pending on an account that can no longer be asked about.
+    /// Ends what is pending and may no longer be asked for.
     /// - Returns: the features of which a refresh was ended.
-    static func cancel(of account: String, in scope: Scope, _ db: Connection) throws -> [Feature] {
-        let pending = try states(of: account, in: scope, db).values.filter(\.isPending).map(\.feature)
-        try db.execute(
-            """
-            UPDATE refresh SET status = 'failed', next_available = NULL, claim_at = NULL, attempt = attempt + 1
-            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND account = \(account)
-            AND status = 'pending'
-            """
-        )
-        return Feature.allCases.filter(pending.contains)
+    static func cancel(
+        _ features: [Feature] = Feature.allCases,
+        of account: String,
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> [Feature] {
+        let states = try states(of: account, in: scope, db)
+        let pending = features.filter { states[$0]?.isPending == true }
+        for feature in pending {
+            try db.execute(
+                """
+                UPDATE refresh SET status = 'failed', next_available = NULL, claim_at = NULL, attempt = attempt + 1
+                WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND account = \(account)
+                AND feature = \(feature.rawValue)
+                """
+            )
+        }
+        return pending
     }
 
     /// Lets a refresh be asked for again on an account that has come back, whatever came of the last one.

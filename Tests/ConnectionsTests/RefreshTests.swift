@@ -213,6 +213,57 @@ struct RefreshTests {
         let refused = await #expect(throws: StripeError.self) { try await stage.transactions(id) }
         #expect(refused?.status == 400 && refused?.param == "account")
     }
+
+    @Test("ends with the permission for it, and what it brought is shown no longer", arguments: Store.allCases)
+    func permission(store: Store) async throws {
+        let stage = try await Stage(store)
+        let customer = try await stage.createCustomer()
+        let id = try await stage.linkedAccount(customer)
+        try await stage.refresh(id, "balance", "ownership")
+        try await stage.serve()
+        stage.advance(seconds: 1)
+        try await stage.refresh(id, "balance", "transactions")
+        let claims = try await stage.claim()
+        #expect(try await stage.linkedAccount(customer, "permissions[]=transactions") == id)
+        let expansion = try Expansion(Form.decode(Array("expand[]=ownership".utf8)), of: Account.shape)
+        for expansion in [Expansion.none, expansion] {
+            let shown = try await stage.read { [scope = stage.scope] db, json in
+                try Account.write(id, at: .path(param: "account"), expanding: expansion, in: scope, db, to: &json)
+            }
+            #expect(shown["balance"] == .null && shown["ownership"] == .null)
+            #expect(shown["balance_refresh"]?["status"] == "failed")
+            #expect(shown["transaction_refresh"]?["status"] == "pending")
+        }
+        #expect(try await stage.eventTypes().last == "financial_connections.account.refreshed_balance")
+        for claim in claims {
+            let isHeld = try await stage.finish(claim) { _, _, _ in }
+            #expect(isHeld == (claim.feature == .transactions))
+        }
+        // Whoever agrees again shows it again.
+        #expect(try await stage.linkedAccount(customer) == id)
+        let back = try await stage.account(id)
+        #expect(back["balance"]?["current"] == ["usd": 1] && back["ownership"] != .null)
+        #expect(back["balance_refresh"]?["next_refresh_available_at"] != .null)
+    }
+
+    @Test(
+        "that was begun with a consent that another has replaced ends no link, and is begun anew",
+        arguments: [true, false]
+    )
+    func replaced(ofAll isWhole: Bool) async throws {
+        let stage = try await Stage(.memory)
+        let customer = try await stage.createCustomer()
+        let id = try await stage.linkedAccount(customer)
+        try await stage.refresh(id, "balance")
+        let claim = try #require(try await stage.claim().first)
+        #expect(try await stage.linkedAccount(customer) == id)
+        try await stage.finish(claim) { claim, db, world in
+            try claim.endLink(.accessExpired, ofAll: isWhole, db, world)
+        }
+        #expect(try await stage.account(id)["status"] == "active")
+        #expect(try await stage.serve() == 1)
+        #expect(try await stage.account(id)["balance_refresh"]?["status"] == "succeeded")
+    }
 }
 
 @Suite("Owners")
