@@ -405,8 +405,9 @@ public struct Account: Sendable {
         return account
     }
 
+    /// Disconnects the accounts on a test clock, those among them whose holder was deleted before.
     static func disconnectAll(
-        of holder: String,
+        on clock: String,
         by cause: Cause,
         in scope: Scope,
         _ db: Connection,
@@ -415,7 +416,7 @@ public struct Account: Sendable {
         let ids = try db.all(
             """
             SELECT id FROM account WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
-            AND holder = \(holder) AND status <> 'disconnected' ORDER BY created, id
+            AND test_clock = \(clock) AND test_clock IS NOT NULL AND status <> 'disconnected' ORDER BY created, id
             """
         ) { try $0.text(0) }
         for id in ids { _ = try disconnect(id, by: cause, in: scope, db, world) }

@@ -7,7 +7,9 @@
 public import Database
 
 public enum Migrations {
-    public static let all: [Migration] = [first, moving, data, webhooks, institutionsPages, revocations, uploads]
+    public static let all: [Migration] = [
+        first, moving, data, webhooks, institutionsPages, revocations, uploads, covering,
+    ]
 
     /// Consents that institutions are yet to be told are over.
     private static let revocations = Migration([
@@ -91,6 +93,31 @@ public enum Migrations {
             sealed {bytes} NOT NULL,
             PRIMARY KEY (merchant, livemode, upload, number)
         ) {strict}
+        """,
+    ])
+
+    /// Indexes that hold all that is asked of them. SQLite does not know how many rows there are of a key, and where it
+    /// has to look a row up behind an index it would rather walk over all accounts of a merchant, or all transactions.
+    private static let covering = Migration([
+        "DROP INDEX account_by_authorization",
+        """
+        CREATE INDEX account_by_authorization
+            ON account (merchant, livemode, authorization_id, status, created, id, expected_deactivation)
+        """,
+        """
+        CREATE INDEX account_by_clock ON account (merchant, livemode, test_clock, created, id)
+            WHERE test_clock IS NOT NULL
+        """,
+        "DROP INDEX bank_transaction_pending",
+        """
+        CREATE INDEX bank_transaction_pending
+            ON bank_transaction (merchant, livemode, account, status, transacted_at, seen, institution_id)
+            WHERE status = 'pending'
+        """,
+        "DROP INDEX delivery_due",
+        """
+        CREATE INDEX delivery_due ON delivery (merchant, livemode, endpoint, status, due_milliseconds)
+            WHERE status = 'pending'
         """,
     ])
 

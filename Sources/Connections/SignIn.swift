@@ -162,7 +162,9 @@ public struct SignIn: Sendable {
             UPDATE auth_session SET status = 'cancelled', prompt = NULL, note = NULL, credential = NULL,
                 address = NULL, state = NULL, deadline = NULL
             WHERE merchant = \(session.scope.merchant) AND livemode = \(session.scope.livemode)
-            AND session = \(session.id) AND status <> 'failed'
+            AND status <> 'failed' AND id IN (
+                SELECT id FROM auth_session WHERE merchant = \(session.scope.merchant)
+                AND livemode = \(session.scope.livemode) AND session = \(session.id))
             """
         )
         try UploadedFile.release(allOf: session, db)

@@ -110,7 +110,7 @@ public struct TestClock: Sendable {
         return clock
     }
 
-    /// Deletes the clock and its customers, and disconnects their accounts.
+    /// Deletes the clock and its customers, and disconnects all accounts on it.
     public static func delete(
         _ id: String,
         by cause: Cause,
@@ -119,8 +119,8 @@ public struct TestClock: Sendable {
         _ world: World
     ) throws -> TestClock {
         let clock = try find(id, at: .path(param: "test_clock"), in: scope, db)
+        try Account.disconnectAll(on: id, by: cause, in: scope, db, world)
         for customer in try customers(of: id, in: scope, db) {
-            try Account.disconnectAll(of: customer, by: cause, in: scope, db, world)
             _ = try Customer.delete(customer, by: cause, in: scope, db, world)
         }
         try db.execute("DELETE FROM test_clock WHERE \(clock.row)")

@@ -28,4 +28,54 @@ struct MigrationsTests {
             try newest.close()
         }
     }
+
+    @Test("make indexes that SQLite takes, rather than walking over a merchant's accounts or an account's transactions")
+    func searches() async throws {
+        let database = try Database(.memory, migrations: Migrations.all, logger: quiet)
+        let searches: [(index: String, search: SQL)] = [
+            (
+                "account_by_authorization",
+                """
+                SELECT id FROM account WHERE merchant = '' AND livemode = 0 AND authorization_id = ''
+                AND status = 'active' ORDER BY created, id
+                """
+            ),
+            (
+                "account_by_authorization",
+                """
+                SELECT MIN(expected_deactivation) FROM account WHERE merchant = '' AND livemode = 0
+                AND authorization_id = '' AND status = 'active'
+                """
+            ),
+            (
+                "account_by_clock",
+                """
+                SELECT id FROM account WHERE merchant = '' AND livemode = 0 AND test_clock = ''
+                AND test_clock IS NOT NULL AND status <> 'disconnected' ORDER BY created, id
+                """
+            ),
+            (
+                "bank_transaction_pending",
+                """
+                SELECT institution_id FROM bank_transaction WHERE merchant = '' AND livemode = 0 AND account = ''
+                AND status = 'pending' AND transacted_at >= 1 AND transacted_at < 2 AND seen < 1 LIMIT 500
+                """
+            ),
+            (
+                "delivery_due",
+                """
+                SELECT COUNT(*) FROM delivery WHERE merchant = '' AND livemode = 0 AND endpoint = ''
+                AND status = 'pending'
+                """
+            ),
+            (
+                "auth_session_by_session",
+                "SELECT id FROM auth_session WHERE merchant = '' AND livemode = 0 AND session = ''"
+            ),
+        ]
+        for (index, search) in searches {
+            let plan = try await database.read { db in try db.all("EXPLAIN QUERY PLAN \(search)") { try $0.text(3) } }
+            #expect(plan.count == 1 && plan[0].contains("INDEX \(index) "))
+        }
+    }
 }
