@@ -214,7 +214,8 @@ public struct TestBankAccount: Sendable {
         return try Account.find(account.id, at: .path(param: "account"), in: scope, db)
     }
 
-    /// The institution takes the link up again, as it does when a person links the account anew.
+    /// The institution takes the link up again, as it does when a person links the account anew. An end that it has
+    /// announced and that is still to come is taken back.
     public static func reactivate(
         _ account: String,
         by cause: Cause,
@@ -223,7 +224,11 @@ public struct TestBankAccount: Sendable {
         _ world: World
     ) throws -> Account {
         var account = try open(account, in: scope, db)
+        let announced = try find(account.id, in: scope, db)?.deactivatesAt
         try forgetDeactivation(account.id, in: scope, db)
+        if let announced, account.details.expectedDeactivation == announced {
+            try Authorization.expectEnd(of: [account.id], at: nil, by: cause, in: scope, db, world)
+        }
         try account.reactivate(by: cause, db, world)
         return try Account.find(account.id, at: .path(param: "account"), in: scope, db)
     }
