@@ -550,7 +550,7 @@ public struct Account: Sendable {
         return account
     }
 
-    /// Has transactions refreshed now and once a day from now on. Again it is no error, and refreshes what is due.
+    /// Has transactions refreshed now and once a day from now on. Again it is no error and changes nothing.
     public static func subscribe(
         _ id: String,
         _ request: RefreshRequest,

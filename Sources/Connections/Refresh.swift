@@ -338,7 +338,12 @@ extension Refresh {
 
     /// Frees what a server held that is gone. Only for a server that shares its database with no other.
     public static func releaseAll(_ db: Connection, _ world: World) throws {
-        try db.execute("UPDATE refresh SET claim_at = run_at WHERE status = 'pending' AND test_clock IS NULL")
+        try db.execute(
+            """
+            UPDATE refresh SET claim_at = run_at
+            WHERE status = 'pending' AND test_clock IS NULL AND claim_at IS NOT NULL
+            """
+        )
         try db.execute(
             """
             UPDATE refresh SET claim_at = \(world.wall())
@@ -427,7 +432,13 @@ extension Refresh.Claim {
         try db.execute("UPDATE refresh SET claim_at = \(claimAt), run_at = \(now + seconds) WHERE \(row)")
     }
 
-    /// The institution has ended the link to the account, or with it to every account of the consent.
+    /// Stays pending, for whoever comes next.
+    public func handOn(_ db: Connection, _ world: World) throws {
+        try db.execute("UPDATE refresh SET claim_at = \(world.wall()) WHERE \(row)")
+    }
+
+    /// The institution has ended the link to the account, or with it to every account of the consent. Where the account
+    /// was linked anew meanwhile, that link goes on, and the refresh is done by it.
     public func endLink(
         _ cause: Account.InactiveCause,
         ofAll isWhole: Bool,
@@ -437,10 +448,10 @@ extension Refresh.Claim {
         try consumeFailure(db)
         if isWhole {
             try Account.deactivateAll(of: authorization, cause, in: scope, db, world)
-        } else {
-            var found = try Account.find(account, at: .path(param: "account"), in: scope, db)
-            try found.deactivate(cause, by: .none, db, world)
         }
+        var found = try Account.find(account, at: .path(param: "account"), in: scope, db)
+        guard found.authorization == authorization else { return try handOn(db, world) }
+        try found.deactivate(cause, by: .none, db, world)
     }
 
     /// The institution has said when it will end the consent, nil for never.

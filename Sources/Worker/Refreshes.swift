@@ -18,8 +18,10 @@ public struct Refreshes: Sendable {
     private static let capacity = 32
     /// How many transactions are written at once.
     private static let batch = 500
-    /// How long an institution may take to answer one call, in seconds; less than the lease.
+    /// How long an institution may take to answer one call, in seconds, and one about its consent, which comes last and
+    /// can be done without: together less than the lease.
     private static let patience = 45
+    private static let patienceAboutConsent = 10
     /// Pages without an end are the institution's mistake.
     private static let maximumPages = 1_000_000
 
@@ -185,7 +187,7 @@ public struct Refreshes: Sendable {
                 try await fetch(claim)
             } catch  where Task.isCancelled {
                 try await database.write { [world] db in
-                    if try claim.holds(db, world) { try claim.putOff(seconds: 0, db, world) }
+                    if try claim.holds(db, world) { try claim.handOn(db, world) }
                 }
             } catch let error as ConnectorError {
                 try await settle(claim, error)
@@ -322,7 +324,7 @@ public struct Refreshes: Sendable {
     ) async throws {
         let world = world
         // Where much has vanished, it becomes void in writes of their own.
-        if let window = page.completeWindow, !rest.isEmpty || page.transactions.count > Self.batch {
+        if let window = page.completeWindow {
             let isOurs = try await database.write { db in
                 guard try claim.holds(db, world) else { return false }
                 try claim.ingest(rest, removed: page.removed, cursor: nil, db, world)
@@ -336,7 +338,6 @@ public struct Refreshes: Sendable {
         }
         try await finish(claim, connector, access) { db, next, world in
             try claim.ingest(rest, removed: page.removed, cursor: page.cursor, db, world)
-            if let window = page.completeWindow { _ = try claim.voidUnseen(in: window, db, world) }
             try claim.succeed(next: next, db, world)
         }
     }
@@ -351,7 +352,9 @@ public struct Refreshes: Sendable {
         var expiry: Int64??
         if let connector = connector as? any ConsentKeeping, claim.made?.endsLink != true {
             // That the bank does not tell takes nothing away from what it has told.
-            expiry = try? await asking { () async throws(ConnectorError) in try await connector.consentExpiry(access) }
+            expiry = try? await asking(for: Self.patienceAboutConsent) { () async throws(ConnectorError) in
+                try await connector.consentExpiry(access)
+            }
         }
         let next = claim.lastAttempted + connector.policy.interval
         try await database.write { [world, expiry] db in
@@ -406,12 +409,13 @@ public struct Refreshes: Sendable {
 
     /// Asks an institution, and waits for so long.
     private func asking<T: Sendable>(
+        for patience: Int = Self.patience,
         _ ask: @escaping @Sendable () async throws(ConnectorError) -> T
     ) async throws -> T {
         try await withThrowingTaskGroup(of: T.self) { group in
             group.addTask { try await ask() }
             group.addTask {
-                try await Task.sleep(for: .seconds(Self.patience))
+                try await Task.sleep(for: .seconds(patience))
                 throw ConnectorError.institutionUnavailable(until: nil)
             }
             defer { group.cancelAll() }

@@ -154,6 +154,34 @@ struct TestClockTests {
         await #expect(throws: StripeError.self) { try await stage.clock(clock) }
         #expect(try await stage.eventTypes().last == "test_helpers.test_clock.deleted")
     }
+
+    @Test("takes the accounts of customers with it that were deleted before", arguments: Store.allCases)
+    func deleteOrphans(store: Store) async throws {
+        let stage = try await Stage(store)
+        let clock = try await stage.createClock()
+        let customer = try await stage.createCustomer("test_clock=\(clock)")
+        let id = try await stage.linkedAccount(customer)
+        let other = try await stage.linkedAccount()
+        try await stage.deleteCustomer(customer)
+        #expect(try await stage.account(id)["status"] == "active")
+        try await stage.database.write { [world = stage.world, scope = stage.scope] db in
+            _ = try TestClock.delete(clock, by: Stage.cause, in: scope, db, world)
+        }
+        #expect(try await stage.account(id)["status"] == "disconnected")
+        #expect(try await stage.account(other)["status"] == "active")
+    }
+
+    @Test("that stands still lets a refresh go on that was broken off")
+    func brokenOff() async throws {
+        let stage = try await Stage(.memory)
+        let clock = try await stage.createClock()
+        let id = try await stage.linkedAccount(stage.createCustomer("test_clock=\(clock)"))
+        try await stage.refresh(id, "balance")
+        let claim = try #require(try await stage.claim().first)
+        try await stage.finish(claim) { claim, db, world in try claim.handOn(db, world) }
+        #expect(try await stage.serve() == 1)
+        #expect(try await stage.account(id)["balance_refresh"]?["status"] == "succeeded")
+    }
 }
 
 @Suite("What happens by itself")

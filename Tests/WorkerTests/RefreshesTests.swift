@@ -184,6 +184,13 @@ struct RefreshesTests {
         try await works.refresh(id, "transactions")
         try await works.working(second) { try await works.status(id, "transactions") == "succeeded" }
         #expect(try await works.transactions(id) == (3000, 2300))
+        works.advance(seconds: 60)
+        let third = Bank(pages: { _, _ throws(ConnectorError) in
+            Self.page(0..<0, cursor: 1, hasMore: false, window: 1_789_000_000..<1_790_000_001)
+        })
+        try await works.refresh(id, "transactions")
+        try await works.working(third) { try await works.status(id, "transactions") == "succeeded" }
+        #expect(try await works.transactions(id) == (3000, 3000))
     }
 
     @Test("asks an institution no more often at once than it takes", arguments: Store.allCases)
