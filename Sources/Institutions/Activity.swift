@@ -13,7 +13,7 @@ struct Activity: Sendable {
     /// How long what happens may stay pending.
     private let longestPending: Int64
 
-    private static let pageSize = 500
+    private static let pageSize = 100
     /// How far back the first refresh reaches.
     private static let memory = 180 * CivilDay.seconds
 
