@@ -7,6 +7,7 @@ which its delivery is read, so it holds the request too.
 
 import argparse
 import asyncio
+import os
 import pathlib
 import re
 import subprocess
@@ -73,6 +74,11 @@ class Client:
         return answer
 
 
+def processor_seconds(process):
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def start(binary, data):
     process = subprocess.Popen(
         [binary, "serve", "--port", "0", "--data", data, "--test-secret-key", KEY],
@@ -118,6 +124,7 @@ async def case(options, endpoints, rate, count, hang):
                 await client.post(
                     "/v1/webhook_endpoints",
                     f"url=http://127.0.0.1:{receiver}/{path}&enabled_events[]=customer.created")
+            used = processor_seconds(process)
             seconds = await load(port, count, rate)
             made = time.time()
             expected = count * (endpoints - (1 if hang else 0))
@@ -129,11 +136,12 @@ async def case(options, endpoints, rate, count, hang):
             p = lambda share: lags[min(len(lags) - 1, int(len(lags) * share))] * 1000
             after = [moment for moment in arrived if moment > made]
             drain = len(after) / (after[-1] - made) if len(after) > 100 else None
+            used = processor_seconds(process) - used
             overall = len(arrived) / (arrived[-1] - arrived[0])
             print(
                 f"| {endpoints}{', one hangs' if hang else ''} | {count / seconds:,.0f} | {len(lags):,} of {expected:,} "
                 f"| {overall:,.0f} | {f'{drain:,.0f}' if drain else '–'} | {p(0.5):,.0f} | {p(0.99):,.0f} "
-                f"| {lags[-1] * 1000:,.0f} |", flush=True)
+                f"| {lags[-1] * 1000:,.0f} | {used / len(lags) * 1e6:,.0f} |", flush=True)
         finally:
             process.terminate()
             process.wait(timeout=60)
@@ -142,8 +150,8 @@ async def case(options, endpoints, rate, count, hang):
 
 async def main(options):
     print("| Endpoints | Events/s | Arrived | Deliveries/s | Deliveries/s after the load | Lag p50, ms | p99, ms "
-          "| Highest, ms |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|", flush=True)
+          "| Highest, ms | Processor, µs a delivery |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     for text in options.case:
         endpoints, rate, count, hang = text.split(",")
         await case(options, int(endpoints), float(rate), int(count), hang == "hang")

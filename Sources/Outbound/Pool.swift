@@ -26,7 +26,7 @@ final class Pool: Sendable {
         }
     }
 
-    private static let capacityOfKey = 32
+    private static let capacityOfKey = 64
     private static let capacity = 1024
 
     private struct State {
