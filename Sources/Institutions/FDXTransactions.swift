@@ -23,7 +23,7 @@ extension FDX: TransactionProviding {
     ) async throws(ConnectorError) -> TransactionPage {
         try access.checkFabrication()
         var cursor = try FDXCursor(cursor)
-        cursor.resume(asOf: access.now)
+        cursor.resume(access)
         if cursor.isAtBank == false { return try await fabricated(cursor, [], nil, access) }
         var call = try await call(access)
         if cursor.currency == nil {
@@ -143,13 +143,13 @@ struct FDXCursor: Codable {
     var complete: [Int64]?
     /// The last change of a test that was told.
     var made: Int64 = 0
-    /// The time by which the refresh at hand began.
-    var asOf: Int64?
+    /// The refresh at hand.
+    var refresh: Int64?
 
-    /// A refresh that was given up half way through its window begins it anew: what it had read, the next has not seen.
-    mutating func resume(asOf now: Int64) {
-        guard asOf != now else { return }
-        (asOf, window, isAtBank, complete) = (now, nil, nil, nil)
+    /// What one refresh has read of a window, the next has not seen: it begins the window anew.
+    mutating func resume(_ access: Access) {
+        guard refresh != access.refreshNumber else { return }
+        (refresh, window, isAtBank, complete) = (access.refreshNumber, nil, nil, nil)
     }
 
     /// - Throws: `invalidResponse` for a cursor of another connector.

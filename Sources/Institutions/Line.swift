@@ -10,18 +10,20 @@ public import Outbound
 public struct Line: Sendable {
     /// Bytes of one answer. The longest are statements and lists of transactions.
     private static let maximumReply = 8 * 1024 * 1024
-    private static let timeout = Duration.seconds(10)
 
     private let outbound: Outbound
+    private let patience: Duration
 
-    public init(_ outbound: Outbound) {
+    /// - Parameter patience: how long one answer may take.
+    public init(_ outbound: Outbound, patience: Duration = .seconds(10)) {
         self.outbound = outbound
+        self.patience = patience
     }
 
     /// Sends a request, whose own limits do not count. Every status is an answer.
     func send(_ request: Outbound.Request) async throws(ConnectorError) -> Outbound.Reply {
         var request = request
-        request.timeout = Self.timeout
+        request.timeout = patience
         request.maximumReply = Self.maximumReply
         request.whenLonger = .fail
         do {

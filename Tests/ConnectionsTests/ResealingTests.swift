@@ -20,6 +20,7 @@ struct ResealingTests {
                 "SELECT credential FROM revocation", "SELECT note FROM auth_session WHERE note IS NOT NULL",
                 "SELECT address FROM auth_session WHERE address IS NOT NULL",
                 "SELECT credential FROM auth_session WHERE credential IS NOT NULL", "SELECT sealed FROM ring_check",
+                "SELECT sealed FROM upload_piece",
             ]
             return try columns.flatMap { column in try db.all(column) { try $0.bytes(0) } }
         }
@@ -46,6 +47,11 @@ struct ResealingTests {
                     _ = try SignIn.begin(at: "b", progress, for: session, returningTo: nil, db, world, ring)
                 }
             }
+        }
+        try await stage.database.write { db in
+            let signIn = try SignIn.begin(at: "b", .wait(note: [3]), for: session, returningTo: nil, db, world, ring)
+            let file = try UploadedFile.begin(for: signIn, of: session, db, world)
+            try file.append((0..<45).map { try file.piece($0, [4, 5], ring) }, db)
         }
         let before = try await sealed(stage)
         let both = try KeyRing(text: "\(Self.newKey)\n\(Self.oldKey)")

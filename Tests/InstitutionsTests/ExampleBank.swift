@@ -80,7 +80,7 @@ func serve(_ router: Router<BasicRequestContext>) async throws -> String {
 /// Reads a file of institutions, with secrets `S` in the environment and `f` in a file.
 func exampleFile(_ text: String) throws(FileError) -> [any ConfigurableConnector] {
     let tools = ConnectorTools(
-        line: Line(Outbound(policy: .withLoopback)),
+        line: Line(Outbound(policy: .withLoopback), patience: .seconds(120)),
         now: { Exhibit.now },
         secret: TestBank.secret
     )

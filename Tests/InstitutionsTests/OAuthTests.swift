@@ -97,7 +97,7 @@ private final class Provider: Sendable {
             TestBank.institution,
             isTest: true,
             policy: RefreshPolicy(interval: 1, concurrency: 1, dailyBudget: nil),
-            line: Line(Outbound(policy: .withLoopback)),
+            line: Line(Outbound(policy: .withLoopback), patience: .seconds(120)),
             now: { Exhibit.now },
             secret: TestBank.secret
         ) { [self] in
@@ -268,13 +268,14 @@ struct FDXFuzzTests {
     ]
 
     @Test("no text stops the readers, and none takes long")
-    func fuzz() throws {
+    func fuzz() async throws {
         var random = SystemRandomNumberGenerator()
         let seed = random.next()
         var chance = SeededChance(state: seed)
         let letters = Array(#"{}[]",:.0123456789eE-+ntf\u"#.utf8) + [0, 0xFF, 0xC3]
         let start = ContinuousClock.now
-        for _ in 0..<4000 {
+        for round in 0..<4000 {
+            if round % 50 == 0 { await Task.yield() }
             var text = Array(Self.samples[Int(chance.next() % UInt64(Self.samples.count))].utf8)
             for _ in 0...chance.next() % 6 {
                 let place = Int(chance.next() % UInt64(text.count))
@@ -295,7 +296,7 @@ struct FDXFuzzTests {
                     .utf8
             )
         )
-        #expect(ContinuousClock.now - start < .seconds(60), "seed \(seed)")
+        #expect(ContinuousClock.now - start < .seconds(240), "seed \(seed)")
     }
 
     private func read(_ text: [UInt8]) {

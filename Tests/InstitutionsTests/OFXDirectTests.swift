@@ -147,7 +147,7 @@ private let bank = Institution(
 private func connector(_ server: OFXServer, version: Int = 103) -> OFXDirect {
     var configuration = OFXDirect.Configuration(url: server.url, organization: "OLD", institutionID: "4242")
     configuration.version = version
-    let line = Line(Outbound(policy: .withLoopback))
+    let line = Line(Outbound(policy: .withLoopback), patience: .seconds(120))
     let source = Counter()
     return OFXDirect(bank, configuration, line: line, mark: mark) { length in source.next(length) }
 }
