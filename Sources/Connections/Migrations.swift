@@ -61,8 +61,9 @@ public enum Migrations {
         """,
     ])
 
-    /// Files that people give at a sign-in.
+    /// Files that people give at a sign-in, and the secret by which accounts of theirs are marked.
     private static let uploads = Migration([
+        "CREATE TABLE mark_key (id {int} PRIMARY KEY, sealed {bytes} NOT NULL) {strict}",
         """
         CREATE TABLE upload (
             merchant {key} NOT NULL,
@@ -88,12 +89,13 @@ public enum Migrations {
         CREATE TABLE upload_piece (
             merchant {key} NOT NULL,
             livemode {int} NOT NULL,
+            id {key} NOT NULL,
             upload {key} NOT NULL,
-            number {int} NOT NULL,
             sealed {bytes} NOT NULL,
-            PRIMARY KEY (merchant, livemode, upload, number)
+            PRIMARY KEY (merchant, livemode, id)
         ) {strict}
         """,
+        "CREATE INDEX upload_piece_by_upload ON upload_piece (merchant, livemode, upload)",
     ])
 
     /// Indexes that hold all that is asked of them. SQLite does not know how many rows there are of a key, and where it

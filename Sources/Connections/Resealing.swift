@@ -46,6 +46,7 @@ public struct Resealing: Sendable {
         Column("auth_session", "note", .signInNote),
         Column("auth_session", "credential", .bankCredential),
         Column("auth_session", "address", .signInAddress),
+        Column("upload_piece", "sealed", .upload),
         Column("webhook_endpoint", "secret", .webhookSecret),
         Column("webhook_endpoint", "former_secret", .webhookSecret),
         Column("idempotency", "body", owner: "key", .idempotentAnswer),
@@ -80,7 +81,10 @@ public struct Resealing: Sendable {
             while let step = try await step(column, after: place) { (count, place) = (count + step.count, step.last) }
             done.append(Resealed(column: column.name, values: count))
         }
-        try await database.write { [ring] db in try RingCheck.renew(ring, in: db) }
+        try await database.write { [ring] db in
+            try MarkKey.renew(ring, in: db)
+            try RingCheck.renew(ring, in: db)
+        }
         return done
     }
 

@@ -49,20 +49,24 @@ public struct UploadedFile: Sendable {
 
     /// A piece as it is stored. Sealing is work, so it is done outside of any transaction.
     public struct Piece: Sendable {
-        let number: Int
+        /// The file and the place in it.
+        let id: String
         let sealed: [UInt8]
     }
 
     public func piece(_ number: Int, _ bytes: ArraySlice<UInt8>, _ ring: KeyRing) throws -> Piece {
-        Piece(number: number, sealed: try ring.seal(Array(bytes), for: .upload, owner: "\(id)/\(number)"))
+        let id = pieceID(number)
+        return Piece(id: id, sealed: try ring.seal(Array(bytes), for: .upload, owner: id))
     }
+
+    private func pieceID(_ number: Int) -> String { "\(id)/\(number)" }
 
     public func append(_ pieces: [Piece], _ db: Connection) throws {
         for piece in pieces {
             try db.execute(
                 """
-                INSERT INTO upload_piece (merchant, livemode, upload, number, sealed)
-                VALUES (\(scope.merchant), \(scope.livemode), \(id), \(piece.number), \(piece.sealed))
+                INSERT INTO upload_piece (merchant, livemode, id, upload, sealed)
+                VALUES (\(scope.merchant), \(scope.livemode), \(piece.id), \(id), \(piece.sealed))
                 """
             )
         }
@@ -156,17 +160,17 @@ public struct UploadedFile: Sendable {
     /// The bytes from an offset to the end of their piece; none where the file ends.
     public func bytes(from offset: Int, _ database: Database, _ ring: KeyRing) async throws -> [UInt8] {
         guard offset >= 0, offset < size else { return [] }
-        let number = offset / Self.pieceSize
-        let sealed = try await database.lookup { [scope, id] db in
+        let id = pieceID(offset / Self.pieceSize)
+        let sealed = try await database.lookup { [scope] db in
             try db.first(
                 """
                 SELECT sealed FROM upload_piece WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
-                AND upload = \(id) AND number = \(number)
+                AND id = \(id)
                 """
             ) { try $0.bytes(0) }
         }
         guard let sealed else { return [] }
-        let piece = try ring.open(sealed, for: .upload, owner: "\(id)/\(number)")
+        let piece = try ring.open(sealed, for: .upload, owner: id)
         return Array(piece.dropFirst(offset % Self.pieceSize))
     }
 
@@ -176,8 +180,8 @@ public struct UploadedFile: Sendable {
         let now = world.wall()
         let pieces = try db.execute(
             """
-            DELETE FROM upload_piece WHERE (merchant, livemode, upload, number) IN (
-                SELECT p.merchant, p.livemode, p.upload, p.number FROM upload AS u JOIN upload_piece AS p
+            DELETE FROM upload_piece WHERE (merchant, livemode, id) IN (
+                SELECT p.merchant, p.livemode, p.id FROM upload AS u JOIN upload_piece AS p
                 ON p.merchant = u.merchant AND p.livemode = u.livemode AND p.upload = u.id
                 WHERE u.expires <= \(now) LIMIT 200)
             """

@@ -85,12 +85,17 @@ public struct ConnectorTools: Sendable {
     public let now: @Sendable () -> Int64
     /// So many letters and digits that nobody can guess.
     public let secret: @Sendable (_ length: Int) -> String
+    /// A mark of a text, always the same, out of which nobody reads the text: for ids of accounts that the protocol
+    /// knows by their number alone.
+    public let mark: @Sendable (String) -> String
 
     public init(
         line: Line,
         now: @escaping @Sendable () -> Int64,
-        secret: @escaping @Sendable (_ length: Int) -> String
+        secret: @escaping @Sendable (_ length: Int) -> String,
+        mark: @escaping @Sendable (String) -> String
     ) {
+        self.mark = mark
         self.line = line
         self.now = now
         self.secret = secret
@@ -115,7 +120,9 @@ public protocol ConfigurableConnector: Connector {
 
 public enum ConnectorFile {
     /// Every kind of connector that a file may name.
-    public static let kinds: [any ConfigurableConnector.Type] = [FDX.self]
+    public static let kinds: [any ConfigurableConnector.Type] = [
+        FDX.self, SimpleFIN.self, OFXDirect.self, OFXFiles.self,
+    ]
 
     /// - Parameters:
     ///   - text: YAML, or JSON, which is YAML too.

@@ -1,9 +1,9 @@
 /// OFX Direct Connect: a bank's own server, asked with the person's user name and password, or with a token of theirs.
 ///
 /// It promises to ask the bank's profile first and to do what that wants: a client id, a token, questions to the person
-/// before or after the password. It keeps the password in the credential alone, for the protocol has nothing better, and
-/// the access key that a bank gives for it beside it. It refuses to go on where the bank locks the person out, and never
-/// tries a password twice.
+/// before or after the password. It keeps the password in the credential alone, for the protocol has nothing better,
+/// and the access key that a bank gives for it beside it. It refuses to go on where the bank locks the person out, and
+/// never tries a password twice.
 
 internal import FoundationEssentials
 internal import Outbound
@@ -94,7 +94,7 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
     public func begin(_ attempt: Attempt) async throws(ConnectorError) -> Step {
         var note = Note(form: .signOn, credential: Credential(clientID: clientID(attempt)))
         // A bank that does not tell its profile is asked as banks mostly are.
-        if let profile = try await profile(attempt) {
+        if let profile = try await profile(clientID: note.credential.clientID, now: attempt.now) {
             note.needsToken = profile.needsAccessToken
             note.asksAuthenticationToken = profile.asksTokenFirst
             note.asksChallengeFirst = profile.asksChallengeFirst
@@ -335,17 +335,17 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
     }
 
     /// Nil where the bank does not tell it.
-    private func profile(_ attempt: Attempt) async throws(ConnectorError) -> OFXProfile? {
+    func profile(clientID: String?, now: Int64) async throws(ConnectorError) -> OFXProfile? {
         let signOn = OFXRequest.SignOn(
             proof: .anonymous,
             organization: configuration.organization,
             institutionID: configuration.institutionID,
             application: configuration.application,
             applicationVersion: configuration.applicationVersion,
-            clientID: clientID(attempt)
+            clientID: clientID
         )
         do {
-            let answer = try await send(signOn, to: nil, attempt.now) { request in request.askProfile(secret(32)) }
+            let answer = try await send(signOn, to: nil, now) { request in request.askProfile(secret(32)) }
             return answer.profile
         } catch .invalidResponse {
             return nil

@@ -1,4 +1,5 @@
-/// What is in an OFX file, and where: made once when the file is given, and the credential of its accounts from then on.
+/// What is in an OFX file, and where: made once when the file is given, and the credential of its accounts from then
+/// on.
 ///
 /// It promises that accounts and balances can be told without the file, and that transactions can be read from the
 /// middle of it. It holds no transaction, so it is small however large the file is.

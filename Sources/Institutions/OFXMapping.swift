@@ -1,9 +1,9 @@
 /// What OFX says in the words of the other connectors.
 ///
 /// It promises that the same account and the same transaction get the same id from every file and answer, that an id
-/// tells nothing of an account's number, and that what a bank did not say is nil and not made up. A transaction is known
-/// by its FITID together with its day and its amount, for there are banks that begin to count anew in every file. It
-/// refuses transactions without a day, an amount or a currency that can be read.
+/// tells nothing of an account's number, and that what a bank did not say is nil and not made up. A transaction is
+/// known by its FITID together with its day and its amount, for there are banks that begin to count anew in every file.
+/// It refuses transactions without a day, an amount or a currency that can be read.
 
 extension OFXAccount {
     /// What tells this account from others of its bank, as a text that the caller turns into an id.

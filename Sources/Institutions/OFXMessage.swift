@@ -36,13 +36,14 @@ struct OFXRequest: Sendable {
         self.version = version
         if version < 200 {
             text = """
-                OFXHEADER:100\r\nDATA:OFXSGML\r\nVERSION:\(version)\r\nSECURITY:NONE\r\nENCODING:USASCII\r\nCHARSET:1252\r\n\
-                COMPRESSION:NONE\r\nOLDFILEUID:NONE\r\nNEWFILEUID:\(identifier)\r\n\r\n<OFX>
+                OFXHEADER:100\r\nDATA:OFXSGML\r\nVERSION:\(version)\r\nSECURITY:NONE\r\nENCODING:USASCII\r\n\
+                CHARSET:1252\r\nCOMPRESSION:NONE\r\nOLDFILEUID:NONE\r\nNEWFILEUID:\(identifier)\r\n\r\n<OFX>
                 """
         } else {
             text = """
                 <?xml version="1.0" encoding="UTF-8" standalone="no"?>
-                <?OFX OFXHEADER="200" VERSION="\(version)" SECURITY="NONE" OLDFILEUID="NONE" NEWFILEUID="\(identifier)"?>
+                <?OFX OFXHEADER="200" VERSION="\(version)" SECURITY="NONE" OLDFILEUID="NONE" \
+                NEWFILEUID="\(identifier)"?>
                 <OFX>
                 """
         }

@@ -401,9 +401,9 @@ extension OFXReader {
         return String(text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
     }
 
-    /// A value as text: in UTF-8 where it is that, whatever the header says, and else in Windows-1252, of which US-ASCII
-    /// and, but for control characters, ISO 8859-1 are parts. Line ends and other white space become one space each,
-    /// control characters go.
+    /// A value as text: in UTF-8 where it is that, whatever the header says, and else in Windows-1252, of which
+    /// US-ASCII and, but for control characters, ISO 8859-1 are parts. Line ends and other white space become one space
+    /// each, control characters go.
     private static func text(_ bytes: ArraySlice<UInt8>, decodingEntities: Bool) -> String {
         var (isPlain, hasEntity, isASCII) = (true, false, true)
         for byte in bytes {

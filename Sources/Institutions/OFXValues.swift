@@ -1,9 +1,9 @@
 /// Dates and amounts as OFX spells them.
 ///
 /// It promises exact numbers: no binary fraction is involved, and a date without a time is the first second of its day
-/// in UTC, never moved by a zone. It takes what banks write beside the standard: a decimal comma, a leading plus, groups
-/// of digits, no digit before the point, dashes in a date, milliseconds behind a colon, a zone without an offset. It
-/// refuses days that no calendar has and what is no number.
+/// in UTC, never moved by a zone. It takes what banks write beside the standard: a decimal comma, a leading plus,
+/// groups of digits, no digit before the point, dashes in a date, milliseconds behind a colon, a zone without an
+/// offset. It refuses days that no calendar has and what is no number.
 
 struct OFXDate: Sendable, Equatable {
     /// Seconds since the Unix epoch.
@@ -16,9 +16,12 @@ struct OFXDate: Sendable, Equatable {
         var rest = Self.undashed(text)[...]
         let digits = rest.prefix { $0.isASCII && $0.isNumber }
         rest = rest[digits.endIndex...]
-        guard [8, 10, 12, 14].contains(digits.count) else { return nil }
-        let (year, month, date) = (digits.prefix(4), digits.dropFirst(4).prefix(2), digits.dropFirst(6).prefix(2))
-        guard let midnight = CivilDay.moment("\(year)-\(month)-\(date)") else { return nil }
+        guard [8, 10, 12, 14].contains(digits.count), let number = Int64(digits.prefix(8)) else { return nil }
+        let (year, month, dayOfMonth) = (number / 10_000, number / 100 % 100, number % 100)
+        guard (1900...2199).contains(year), (1...12).contains(month), dayOfMonth >= 1 else { return nil }
+        let date = CivilDay(months: (year - 1970) * 12 + month - 1, day: dayOfMonth)
+        guard date.day == dayOfMonth else { return nil }
+        let midnight = date.begin
         day = String(digits.prefix(8))
         guard digits.count > 8 else { seconds = midnight; return }
         let time = (Int64(digits.dropFirst(8)) ?? 0) * (digits.count == 10 ? 10_000 : digits.count == 12 ? 100 : 1)
@@ -79,8 +82,8 @@ enum WrittenAmount {
         canonical(text).flatMap { Money($0, currency)?.minorUnits }
     }
 
-    /// An amount as ``Money`` takes it, or nil. A comma is a decimal mark, unless a point follows it or there are more of
-    /// them, and the other way round.
+    /// An amount as ``Money`` takes it, or nil. A comma is a decimal mark, unless a point follows it or there are more
+    /// of them, and the other way round.
     static func canonical(_ text: String) -> String? {
         var text = text.filter { $0 != " " }
         if text.hasPrefix("\u{2212}") { text = "-" + text.dropFirst() }

@@ -61,8 +61,8 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
         case .access(let access): return try await check(access, attempt)
         case nil:
             return ask(
-                "This is not a SimpleFIN token. It is a long text of letters and digits that your SimpleFIN server shows "
-                    + "when you connect an app."
+                "This is not a SimpleFIN token. That is a long text of letters and digits, which your SimpleFIN server "
+                    + "shows when you connect an app."
             )
         }
     }
@@ -287,8 +287,9 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     }
 }
 
-/// Which transactions are asked for next: from 180 days back, or from where the last refresh ended. The last window ends
-/// today and is read again by each refresh, the same for all accounts: in it is what is pending or was posted late.
+/// Which transactions are asked for next: from 180 days back, or from where the last refresh ended. The last window
+/// ends today and is read again by each refresh, the same for all accounts: in it is what is pending or was posted
+/// late.
 struct SimpleFINWindows: Sendable {
     private struct Note: Codable {
         /// Everything before is read.

@@ -1,8 +1,8 @@
 /// What a person pastes to connect by SimpleFIN, and the Access URL that comes of it.
 ///
-/// It takes a token in all the spellings in which they arrive: base64 or base64url, with or without padding, broken over
-/// lines, in quotes, in a sentence, the claim URL that is in it, or the Access URL that was claimed elsewhere. It never
-/// gives a secret out in a description.
+/// It takes a token in all the spellings in which they arrive: base64 or base64url, with or without padding, broken
+/// over lines, in quotes, in a sentence, the claim URL that is in it, or the Access URL that was claimed elsewhere. It
+/// never gives a secret out in a description.
 
 internal import Foundation
 

@@ -32,7 +32,9 @@ struct Connectors: AsyncParsableCommand {
             guard let path = connectors ?? Environment["LINKSPAN_CONNECTORS"] else {
                 throw Failure("Name the file of institutions by --connectors (LINKSPAN_CONNECTORS).")
             }
-            return try ConfiguredInstitutions.read(path, World(milliseconds: Serve.wallClock), Outbound(policy: policy))
+            // Nobody signs in here, so nothing is marked.
+            let world = World(milliseconds: Serve.wallClock)
+            return try ConfiguredInstitutions.read(path, world, Outbound(policy: policy), mark: { $0 })
         }
     }
 
@@ -131,7 +133,8 @@ enum ConfiguredInstitutions {
     static func read(
         _ path: String,
         _ world: World,
-        _ outbound: Outbound
+        _ outbound: Outbound,
+        mark: @escaping @Sendable (String) -> String
     ) throws -> [any ConfigurableConnector] {
         guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
             throw Failure("--connectors (LINKSPAN_CONNECTORS): there is no text file '\(path)' that can be read.")
@@ -139,10 +142,13 @@ enum ConfiguredInstitutions {
         let tools = ConnectorTools(
             line: Line(outbound),
             now: { world.wall() },
-            secret: { world.secret("", length: $0) }
+            secret: { world.secret("", length: $0) },
+            mark: mark
         )
         let folder = URL(fileURLWithPath: path).deletingLastPathComponent()
-        let taken = Set((Sandbox().institutions + TestBanks.institutions).flatMap { [$0.id, $0.name] })
+        let taken = Set(
+            (Sandbox().institutions + TestBanks.institutions + [OFXFiles.standard]).flatMap { [$0.id, $0.name] }
+        )
         do {
             return try ConnectorFile.read(text, besides: taken, tools) { place in
                 switch place {

@@ -46,6 +46,9 @@ struct Serve: AsyncParsableCommand {
         let ring = try await store.explaining { try await checkedRing(settings, folder, store, database) }
         let keys = try await store.explaining { try await TestKeys(settings, folder, store, database, world) }
         try await requireRing(settings, database, keys)
+        let marker = try await store.explaining {
+            try await database.write { db in try MarkKey.marker(in: db, world, ring) }
+        }
         let address = PublicAddress(settings)
         let banks = try TestBanks(
             database,
@@ -66,8 +69,8 @@ struct Serve: AsyncParsableCommand {
                 world: world,
                 keys: keys,
                 directory: Directory(
-                    (settings.scenario.map { [$0] } ?? []) + configured(settings, world) + [Sandbox()]
-                        + banks.connectors + files(settings, ring)
+                    (settings.scenario.map { [$0] } ?? []) + configured(settings, world, marker) + [Sandbox()]
+                        + banks.connectors + files(settings, marker)
                 ),
                 bank: banks.bank,
                 address: address,
@@ -78,8 +81,8 @@ struct Serve: AsyncParsableCommand {
     }
 
     /// What needs no operator: files that people have.
-    private func files(_ settings: ServeSettings, _ ring: KeyRing) -> [any Connector] {
-        settings.uploadLimit == 0 ? [] : [OFXFiles(mark: { ring.fingerprint($0) })]
+    private func files(_ settings: ServeSettings, _ marker: Marker) -> [any Connector] {
+        settings.uploadLimit == 0 ? [] : [OFXFiles(mark: marker.mark)]
     }
 
     /// What a server is wired from.
@@ -99,10 +102,10 @@ struct Serve: AsyncParsableCommand {
     }
 
     /// The operator's own institutions.
-    private func configured(_ settings: ServeSettings, _ world: World) throws -> [any Connector] {
+    private func configured(_ settings: ServeSettings, _ world: World, _ marker: Marker) throws -> [any Connector] {
         guard let path = settings.connectors else { return [] }
         let policy = settings.webhooks.policy(livemode: settings.keyFile != nil)
-        return try ConfiguredInstitutions.read(path, world, Outbound(policy: policy))
+        return try ConfiguredInstitutions.read(path, world, Outbound(policy: policy), mark: marker.mark)
     }
 
     /// Chance follows from the seed where there is one, another for each start on the same data.

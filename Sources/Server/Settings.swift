@@ -174,14 +174,7 @@ struct ServeSettings {
             "pk_test_",
             "--test-publishable-key (LINKSPAN_TEST_PUBLISHABLE_KEY)"
         )
-        uploadLimit =
-            Int(
-                try Self.number(
-                    options.uploadLimit ?? Environment["LINKSPAN_UPLOAD_LIMIT"] ?? "100",
-                    "--upload-limit (LINKSPAN_UPLOAD_LIMIT)",
-                    in: 0...2000
-                )
-            ) * 1_000_000
+        uploadLimit = try Self.bytesOfUploads(options)
         sessionLifetime = try Self.number(
             options.sessionLifetime ?? Environment["LINKSPAN_SESSION_LIFETIME"] ?? "86400",
             "--session-lifetime (LINKSPAN_SESSION_LIFETIME)",
@@ -224,6 +217,11 @@ struct ServeSettings {
             )
         }
         self.logLevel = logLevel
+    }
+
+    private static func bytesOfUploads(_ options: ServeOptions) throws -> Int {
+        let megabytes = options.uploadLimit ?? Environment["LINKSPAN_UPLOAD_LIMIT"] ?? "100"
+        return Int(try number(megabytes, "--upload-limit (LINKSPAN_UPLOAD_LIMIT)", in: 0...2000)) * 1_000_000
     }
 
     static func number(_ text: String, _ name: String, in range: ClosedRange<Int64>) throws -> Int64 {

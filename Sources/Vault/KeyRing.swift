@@ -21,6 +21,7 @@ public struct KeyRing: Sendable {
         case signInAddress = "sign-in-address"
         case referenceBank = "reference-bank"
         case upload = "upload"
+        case markKey = "mark-key"
     }
 
     private struct Key: Sendable {

@@ -1,5 +1,5 @@
-/// Files that people give at a sign-in: received piece by piece, sealed as they come, and handed to the connector in the
-/// same way. None is ever held whole.
+/// Files that people give at a sign-in: received piece by piece, sealed as they come, and handed to the connector in
+/// the same way. None is ever held whole.
 ///
 /// The route takes the bytes of the file as its body, the sign-in as `id` in its address, and a flow token as its
 /// credential: a client secret does not belong into an address. It answers the id with which `respond` then names the

@@ -1,5 +1,5 @@
-"""Giving a file in the hosted flow, in a real browser: by choosing it, by dropping it, by the keyboard; what is said of a
-file that cannot be read; what a person may say of an account."""
+"""Giving a file in the hosted flow, in a real browser: by choosing it, by dropping it, by the keyboard; what is said of
+a file that cannot be read; what a person may say of an account."""
 
 import re
 
@@ -78,7 +78,8 @@ def test_a_file_that_cannot_be_read_is_refused_in_place_and_another_may_follow(f
     photograph(page, "files-chosen")
     person.click("prompt-submit")
     error = person.frame.locator("#prompt-error")
-    expect(error).to_have_text(re.compile("Line [0-9]+: the file ends in the middle of .*not complete"), timeout=PATIENCE)
+    words = re.compile("Line [0-9]+: the file ends in the middle of .*not complete")
+    expect(error).to_have_text(words, timeout=PATIENCE)
     person.sees("partner_auth")
     check_accessibility(person.frame, False)
     assert person.frame.evaluate(OVERFLOW) == 0

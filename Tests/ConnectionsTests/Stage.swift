@@ -206,13 +206,15 @@ final class Stage: Sendable {
         _ picked: [Account.Details],
         to session: Session,
         at institution: String = "fcinst_1",
-        credential: String = "credential"
+        credential: String = "credential",
+        from signIn: SignIn? = nil
     ) async throws -> [String] {
         let ids = try await database.write { [world, ring] db in
             try Account.link(
                 picked,
                 at: (id: institution, name: "Bank"),
                 credential: Array(credential.utf8),
+                from: signIn,
                 to: session,
                 by: Self.cause,
                 db,

@@ -82,7 +82,8 @@ func exampleFile(_ text: String) throws(FileError) -> [any ConfigurableConnector
     let tools = ConnectorTools(
         line: Line(Outbound(policy: .withLoopback), patience: .seconds(120)),
         now: { Exhibit.now },
-        secret: TestBank.secret
+        secret: TestBank.secret,
+        mark: { "mark of \($0)" }
     )
     return try ConnectorFile.read(text, kinds: ConnectorFile.kinds + [ExampleConnector.self], tools) { place in
         switch place {

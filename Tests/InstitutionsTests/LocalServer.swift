@@ -1,4 +1,5 @@
-/// A server of the tests that speaks a bank's protocol: it answers what a test tells it to, and keeps what it was asked.
+/// A server of the tests that speaks a bank's protocol: it answers what a test tells it to, and keeps what it was
+/// asked.
 
 import Hummingbird
 import Logging

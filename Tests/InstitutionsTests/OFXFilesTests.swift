@@ -277,8 +277,8 @@ struct OFXFilesTests {
         for number in 0..<count {
             let day = 10 + number / 100 % 18
             let month = 1 + number / 1800
-            body +=
-                "<STMTTRN><TRNTYPE>POS<DTPOSTED>20240\(month)\(day)<TRNAMT>-\(number % 90).25<FITID>F\(number)</STMTTRN>\n"
+            let date = "20240\(month)\(day)"
+            body += "<STMTTRN><DTPOSTED>\(date)<TRNAMT>-\(number % 90).25<FITID>F\(number)</STMTTRN>\n"
         }
         let given = try await Given(OFXSamples.statement(body))
         let account = try await given.accounts()[0]

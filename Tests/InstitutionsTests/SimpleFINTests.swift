@@ -53,7 +53,10 @@ private final class SimpleFINServer: Sendable {
             let end = asked.query["end-date"].flatMap { Int64($0) } ?? today + 86_400
             if end - start > longest * 86_400 { return .init(status: 400) }
         }
-        return .init(status: state.status, body: state.accounts)
+        // Whatever happened, happened in the last window.
+        let isEarlier = asked.query["end-date"] != nil
+        let body = isEarlier ? state.accounts.replacing("\"transactions\"", with: "\"none\"") : state.accounts
+        return .init(status: state.status, body: body)
     }
 
     /// Version 2, with numbers and strings as they come, and what no server should send beside what it should.
@@ -224,8 +227,12 @@ struct SimpleFINTests {
         let account = try #require(try await connector.accounts(access).first)
         #expect(account.institutionName == "old.example" && account.category == .investment)
         #expect(try await connector.balance(of: account.reference, access).current == ["usd": 1000])
-        let page = try await connector.transactions(of: account.reference, after: nil, access)
+        var page = try await connector.transactions(of: account.reference, after: nil, access)
+        while page.hasMore {
+            page = try await connector.transactions(of: account.reference, after: page.cursor, access)
+        }
         #expect(page.transactions.map(\.amount) == [1050])
+        #expect(page.completeWindow == nil, "words to the person may say anything")
     }
 
     @Test("asks for 180 days in windows of 44, and then for the last 44 again")

@@ -1,0 +1,157 @@
+/// Files that people give: in sealed pieces, of one sign-in, kept as long as what was linked with them and no longer.
+
+import Connections
+import Database
+import Testing
+import Vault
+
+@Suite("A file that was given")
+struct UploadTests {
+    private static let contents = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 * 31) }
+
+    private func begin(_ stage: Stage, _ session: Session) async throws -> SignIn {
+        try await stage.database.write { [world = stage.world, ring = stage.ring] db in
+            try SignIn.begin(
+                at: "fcinst_1",
+                .prompt(json: "{}", note: [1]),
+                for: session,
+                returningTo: nil,
+                db,
+                world,
+                ring
+            )
+        }
+    }
+
+    private func give(
+        _ contents: [UInt8],
+        at signIn: SignIn,
+        of session: Session,
+        _ stage: Stage
+    ) async throws -> UploadedFile {
+        let ring = stage.ring
+        return try await stage.database.write { [world = stage.world] db in
+            var file = try UploadedFile.begin(for: signIn, of: session, db, world)
+            for (number, begin) in stride(from: 0, to: contents.count, by: UploadedFile.pieceSize).enumerated() {
+                let end = min(contents.count, begin + UploadedFile.pieceSize)
+                try file.append([file.piece(number, contents[begin..<end], ring)], db)
+            }
+            try file.complete(size: contents.count, db)
+            return file
+        }
+    }
+
+    private func read(_ file: UploadedFile, _ stage: Stage) async throws -> [UInt8] {
+        var all: [UInt8] = []
+        while true {
+            let bytes = try await file.bytes(from: all.count, stage.database, stage.ring)
+            if bytes.isEmpty { return all }
+            all += bytes
+        }
+    }
+
+    private func pieces(_ stage: Stage) async throws -> Int64 {
+        try await stage.database.read { db in
+            try db.first("SELECT COUNT(*) FROM upload_piece") { try $0.int(0) } ?? 0
+        }
+    }
+
+    /// Forgets what its time has passed for.
+    private func prune(_ stage: Stage) async throws {
+        while try await stage.database.write({ [world = stage.world] db in
+            try UploadedFile.prune(in: db, world)
+        }) > 0 {}
+    }
+
+    @Test("is read as it came, from any place, and not out of the database", arguments: Store.allCases)
+    func reading(store: Store) async throws {
+        let stage = try await Stage(store)
+        let (session, _) = try await stage.createSession(stage.createCustomer())
+        let file = try await give(Self.contents, at: begin(stage, session), of: session, stage)
+        #expect(try await read(file, stage) == Self.contents)
+        let middle = try await file.bytes(from: 70_000, stage.database, stage.ring)
+        #expect(middle == Array(Self.contents[70_000..<2 * UploadedFile.pieceSize]))
+        #expect(try await file.bytes(from: Self.contents.count, stage.database, stage.ring).isEmpty)
+        let stored = try await stage.database.read { db in
+            try db.all("SELECT sealed FROM upload_piece ORDER BY id") { try $0.bytes(0) }
+        }
+        #expect(stored.count == 4)
+        #expect(stored.allSatisfy { Array($0.suffix(64)) != Array(Self.contents.suffix(64)) })
+        let other = try KeyRing(text: KeyRing.generate())
+        await #expect(throws: VaultError.self) { try await file.bytes(from: 0, stage.database, other) }
+    }
+
+    @Test("is found from its own sign-in alone, and takes the place of the one before", arguments: Store.allCases)
+    func belonging(store: Store) async throws {
+        let stage = try await Stage(store)
+        let (session, _) = try await stage.createSession(stage.createCustomer())
+        let (first, second) = (try await begin(stage, session), try await begin(stage, session))
+        let file = try await give([1, 2, 3], at: first, of: session, stage)
+        let found = try await stage.database.read { db in
+            (try UploadedFile.find(file.id, of: first, db)?.size, try UploadedFile.find(file.id, of: second, db)?.size)
+        }
+        #expect(found == (3, nil))
+        let newer = try await give([4], at: first, of: session, stage)
+        try await prune(stage)
+        #expect(try await pieces(stage) == 1)
+        #expect(try await stage.database.read { try UploadedFile.newest(of: first, $0)?.id } == newer.id)
+    }
+
+    @Test("stays with what was linked, through a newer one, and goes with it", arguments: Store.allCases)
+    func life(store: Store) async throws {
+        let stage = try await Stage(store)
+        let customer = try await stage.createCustomer()
+        var accounts: [String] = []
+        for byte in [UInt8(1), 2] {
+            let (session, _) = try await stage.createSession(customer)
+            let signIn = try await begin(stage, session)
+            _ = try await give([byte], at: signIn, of: session, stage)
+            accounts += try await stage.link([Stage.details("1")], to: session, from: signIn)
+            try await stage.finish(session)
+            try await prune(stage)
+            #expect(try await pieces(stage) == 1, "only the newest is left")
+        }
+        #expect(Set(accounts).count == 1, "the same account")
+        stage.advance(seconds: 100 * 86_400)
+        try await prune(stage)
+        #expect(try await pieces(stage) == 1)
+        _ = try await stage.disconnect(accounts[0])
+        try await prune(stage)
+        #expect(try await pieces(stage) == 0)
+    }
+
+    @Test("is forgotten after a day, or when the Session is done, where nothing was linked", arguments: Store.allCases)
+    func abandoned(store: Store) async throws {
+        let stage = try await Stage(store)
+        let (session, _) = try await stage.createSession(stage.createCustomer())
+        _ = try await give([1], at: begin(stage, session), of: session, stage)
+        try await prune(stage)
+        #expect(try await pieces(stage) == 1)
+        try await stage.finish(session)
+        try await prune(stage)
+        #expect(try await pieces(stage) == 0)
+        let (other, _) = try await stage.createSession(stage.createCustomer())
+        _ = try await give([1], at: begin(stage, other), of: other, stage)
+        stage.advance(seconds: 86_401)
+        try await prune(stage)
+        #expect(try await pieces(stage) == 0)
+    }
+
+    @Test("and accounts keep their marks when the ring changes", arguments: Store.allCases)
+    func rotation(store: Store) async throws {
+        let stage = try await Stage(store)
+        let (session, _) = try await stage.createSession(stage.createCustomer())
+        let file = try await give(Self.contents, at: begin(stage, session), of: session, stage)
+        let (world, ring) = (stage.world, stage.ring)
+        let before = try await stage.database.write { try MarkKey.marker(in: $0, world, ring).mark("12345678") }
+        #expect(before.count == 16 && !before.contains("12345678"))
+        let new = KeyRing.generate()
+        let both = try KeyRing(text: new + "7:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=")
+        _ = try await Resealing(stage.database, both).run()
+        let alone = try KeyRing(text: new)
+        let after = try await stage.database.write { try MarkKey.marker(in: $0, world, alone).mark("12345678") }
+        #expect(after == before)
+        #expect(try await file.bytes(from: 0, stage.database, alone) == Array(Self.contents[..<UploadedFile.pieceSize]))
+        await #expect(throws: VaultError.self) { try await file.bytes(from: 0, stage.database, ring) }
+    }
+}
