@@ -54,11 +54,12 @@ struct Copy: AsyncParsableCommand {
         for table in moved {
             print("  \(table.table)  \(table.rows) rows, equal on both sides (\(table.digest))")
         }
+        let ring = folder.hasRing ? "--key-file '\(folder.ringPath)'" : "the --key-file that it was started with"
         print(
             """
 
             Everything is in '\(target.place)'. Start servers on it with the key ring of this installation:
-              linkspan serve --database-url … --key-file '\(folder.ringPath)'
+              linkspan serve --database-url … \(ring)
             """
         )
     }

@@ -14,6 +14,7 @@ struct DataFolder {
     var databasePath: String { url.appendingPathComponent("linkspan.db").path }
     var keysFile: URL { url.appendingPathComponent("keys.env") }
     var ringPath: String { ringFile.path }
+    var hasRing: Bool { FileManager.default.fileExists(atPath: ringPath) }
     private var ringFile: URL { url.appendingPathComponent("keyring") }
     private var serverFile: URL { url.appendingPathComponent("server.json") }
     private var lockFile: URL { url.appendingPathComponent("linkspan.lock") }
