@@ -340,6 +340,22 @@ struct WebhookEndpointTests {
         #expect(files.firstRange(of: Array("http://127.0.0.1:9/".utf8)) != nil)
     }
 
+    @Test("keeps its secrets when everything is sealed anew", arguments: Store.allCases)
+    func resealed(store: Store) async throws {
+        let stage = try await Stage(store)
+        let (id, secret) = try await stage.createEndpoint()
+        let roll = try WebhookEndpoint.Roll(id, Stage.parameters("", [:]), stage.world, stage.ring)
+        _ = try await stage.database.write { [world = stage.world, scope = stage.scope] db in
+            try WebhookEndpoint.roll(roll, in: scope, db, world).id
+        }
+        let new = "8:QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI="
+        let both = try KeyRing(text: "\(new)\n7:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=")
+        let columns = try await Resealing(stage.database, both).run().filter { $0.column.hasPrefix("webhook_endpoint") }
+        #expect(columns.map(\.values) == [1, 1])
+        let secrets = try await stage.endpoint(id).secrets(at: stage.world.wall(), KeyRing(text: new))
+        #expect(secrets == [roll.secret, secret])
+    }
+
     @Test("cannot be read or changed by another merchant or in the other mode", arguments: Store.allCases)
     func isolation(store: Store) async throws {
         let stage = try await Stage(store)

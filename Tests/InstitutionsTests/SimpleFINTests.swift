@@ -108,7 +108,9 @@ private func access(
     }
 }
 
-private func connector() -> SimpleFIN { SimpleFIN(line: Line(Outbound(policy: .withLoopback), patience: .seconds(120))) }
+private func connector() -> SimpleFIN {
+    SimpleFIN(line: Line(Outbound(policy: .withLoopback), patience: .seconds(120)))
+}
 
 private func paste(_ token: String, _ connector: SimpleFIN = connector()) async throws -> Step {
     guard case .prompt(_, let note) = try await connector.begin(attempt()) else { throw ConnectorError.unsupported }
