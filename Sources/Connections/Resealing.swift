@@ -8,33 +8,23 @@ public import Database
 public import Vault
 
 public struct Resealing: Sendable {
+    /// Rows of one write.
+    private static let batch = 200
+
     /// A column of sealed values.
     private struct Column: Sendable {
         let table: SQL
         let column: SQL
-        /// The column of the table's key that says whom values are sealed for.
+        /// The last column of the table's key, which is whom values are sealed for.
         let owner: SQL
-        /// What follows it in the key, a number; nil where nothing does.
-        let part: SQL?
         let purpose: KeyRing.Purpose
-        /// Rows of one write.
-        let batch: Int
         let name: String
 
-        init(
-            _ table: SQL,
-            _ column: SQL,
-            owner: SQL = "id",
-            part: SQL? = nil,
-            _ purpose: KeyRing.Purpose,
-            batch: Int = 200
-        ) {
+        init(_ table: SQL, _ column: SQL, owner: SQL = "id", _ purpose: KeyRing.Purpose) {
             self.table = table
             self.column = column
             self.owner = owner
-            self.part = part
             self.purpose = purpose
-            self.batch = batch
             name = "\(table.text).\(column.text)"
         }
     }
@@ -50,7 +40,6 @@ public struct Resealing: Sendable {
         Column("webhook_endpoint", "secret", .webhookSecret),
         Column("webhook_endpoint", "former_secret", .webhookSecret),
         Column("idempotency", "body", owner: "key", .idempotentAnswer),
-        Column("upload_piece", "sealed", owner: "upload", part: "number", .upload, batch: 20),
     ]
 
     private let database: Database
@@ -93,44 +82,34 @@ public struct Resealing: Sendable {
         var merchant = ""
         var livemode: Int64 = 0
         var owner = ""
-        var part: Int64 = -1
     }
 
     /// Seals some values of a column anew.
     /// - Returns: nil where there is none left behind `place`.
     private func step(_ column: Column, after place: Place) async throws -> (count: Int, last: Place)? {
         try await database.write { [ring] db in
-            let part: SQL = column.part ?? "0"
-            let key: SQL = "merchant, livemode, \(column.owner), \(part)"
-            let order: SQL = column.part == nil ? "merchant, livemode, \(column.owner)" : key
             let found = try db.all(
                 """
-                SELECT \(key), \(column.column) FROM \(column.table)
-                WHERE (\(key)) > (\(place.merchant), \(place.livemode), \(place.owner), \(place.part))
+                SELECT merchant, livemode, \(column.owner), \(column.column) FROM \(column.table)
+                WHERE (merchant, livemode, \(column.owner)) > (\(place.merchant), \(place.livemode), \(place.owner))
                 AND \(column.column) IS NOT NULL AND substr(\(column.column), 1, 5) <> \(ring.newestMark)
-                ORDER BY \(order) LIMIT \(column.batch)
+                ORDER BY merchant, livemode, \(column.owner) LIMIT \(Self.batch)
                 """
             ) { row in
-                let place = Place(
-                    merchant: try row.text(0),
-                    livemode: try row.int(1),
-                    owner: try row.text(2),
-                    part: try row.int(3)
-                )
-                return (place: place, sealed: try row.bytes(4))
+                let place = Place(merchant: try row.text(0), livemode: try row.int(1), owner: try row.text(2))
+                return (place: place, sealed: try row.bytes(3))
             }
             guard let last = found.last?.place else { return nil }
             for (place, sealed) in found {
-                let owner = column.part == nil ? place.owner : "\(place.owner)/\(place.part)"
-                guard let secret = try? ring.open(sealed, for: column.purpose, owner: owner) else {
-                    throw Unopened(column: column.name, row: owner)
+                guard let secret = try? ring.open(sealed, for: column.purpose, owner: place.owner) else {
+                    throw Unopened(column: column.name, row: place.owner)
                 }
-                let renewed = try ring.seal(secret, for: column.purpose, owner: owner)
                 try db.execute(
                     """
-                    UPDATE \(column.table) SET \(column.column) = \(renewed)
+                    UPDATE \(column.table) SET \(column.column) =
+                        \(try ring.seal(secret, for: column.purpose, owner: place.owner))
                     WHERE merchant = \(place.merchant) AND livemode = \(place.livemode)
-                    AND \(column.owner) = \(place.owner) AND \(part) = \(place.part) AND \(column.column) = \(sealed)
+                    AND \(column.owner) = \(place.owner) AND \(column.column) = \(sealed)
                     """
                 )
             }

@@ -8,7 +8,8 @@ import pytest
 import stripe
 
 from support import (
-    INACTIVE, OWNERSHIP, REAUTHENTICATE_LATER, REAUTHENTICATE_SOON, SECRET_KEY, TEST, TOKENIZED, bad, good, ids, wait_until,
+    INACTIVE, OWNERSHIP, REAUTHENTICATE_LATER, REAUTHENTICATE_SOON, SECRET_KEY, TEST, TOKENIZED, bad, good, ids,
+    wait_until,
 )
 
 FEATURES = {"balance": "balance_refresh", "ownership": "ownership_refresh", "transactions": "transaction_refresh"}
@@ -175,7 +176,8 @@ def test_prefetch_starts_refreshes_when_an_account_is_linked(server):
 
 def test_owners_are_paged_at_the_address_that_the_list_gives(server):
     bank = Bank(server, institution=OWNERSHIP, name="Joint Owners")
-    bank.tell("owners", **{f"owners[{i}][name]": f"Owner {i}" for i in range(5)}, **{"owners[0][email]": "o@example.com"})
+    names = {f"owners[{i}][name]": f"Owner {i}" for i in range(5)}
+    bank.tell("owners", **names, **{"owners[0][email]": "o@example.com"})
     account = bank.refresh("ownership")
     assert account.ownership.startswith("fcaowns_")
     owners = bank.client.v1.financial_connections.accounts.owners
@@ -288,7 +290,8 @@ def test_a_client_that_keeps_the_last_refresh_sees_each_change_once(server):
 
 def advance(bank, clock, time):
     good(bank.raw.post(f"/v1/test_helpers/test_clocks/{clock}/advance", {"frozen_time": time}))
-    wait_until(lambda: good(bank.raw.get(f"/v1/test_helpers/test_clocks/{clock}"))["status"] == "ready", 60, "it is ready")
+    address = f"/v1/test_helpers/test_clocks/{clock}"
+    wait_until(lambda: good(bank.raw.get(address))["status"] == "ready", 60, "it is ready")
 
 
 def test_transactions_are_filtered_by_their_moment(server):
@@ -336,7 +339,8 @@ def test_an_inactive_account_is_readable_and_not_refreshed_until_it_is_linked_ag
     bank.refresh("balance", "ownership", "transactions")
     assert bank.tell("deactivate")["status"] == "inactive"
     account = bank.account
-    assert account.status == "inactive" and account.balance and account.status_details.inactive.action == "relink_required"
+    assert account.status == "inactive" and account.balance
+    assert account.status_details.inactive.action == "relink_required"
     for action, feature in (("refresh", "balance"), ("subscribe", "transactions")):
         bad(bank.raw.post(f"/v1/financial_connections/accounts/{bank.id}/{action}", {"features[]": feature}), 400,
             "financial_connections_account_inactive", "account")

@@ -1,5 +1,5 @@
-/// Time that tests move: what hangs on a clock happens at its moment, in order, the same in each run; and what is due by
-/// the clock outside.
+/// Time that tests move: what hangs on a clock happens at its moment, in order, the same in each run; and what is due
+/// by the clock outside.
 
 import Connections
 import Database

@@ -1,5 +1,5 @@
-/// The client's side of OAuth against a provider that lies: what it says of itself and of whom it let in is not believed
-/// before it is checked.
+/// The client's side of OAuth against a provider that lies: what it says of itself and of whom it let in is not
+/// believed before it is checked.
 
 import Foundation
 import Hummingbird

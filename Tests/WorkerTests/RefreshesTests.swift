@@ -1,5 +1,5 @@
-/// Refreshes, from being asked for to their end: what each answer of an institution becomes, and that a worker that dies
-/// or comes late neither doubles nor loses anything.
+/// Refreshes, from being asked for to their end: what each answer of an institution becomes, and that a worker that
+/// dies or comes late neither doubles nor loses anything.
 
 import Connections
 import Database
