@@ -6,11 +6,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from person import OVERFLOW, PATIENCE
+from person import OVERFLOW, PATIENCE, check_accessibility, photograph
 from support import Flow, good, unique
-from test_browser import (  # noqa: F401: fixtures are found by their names
-    browser, check_accessibility, full_page, institutions, merchant, modal, page, photograph,
-)
 from test_files import FIRST, OFX, PERMISSIONS, statement
 
 # Drops a file on the place for it, as a person would drag it there.

@@ -26,7 +26,7 @@ def test_rotate_and_drop_the_old_key(own_server, tmp_path):
     flow = Flow(server.url, session)
     flow.consent()
     good(flow.start(TEST_OAUTH))
-    linked = api.linked(institution=TEST_OAUTH)["accounts"]["data"][0]
+    linked = api.linked()["accounts"]["data"][0]
     endpoint = good(api.post("/v1/webhook_endpoints", {"url": "http://127.0.0.1:9/", "enabled_events[]": "*"}))
     assert rotate(server, ring).returncode == 1, "a server runs on the folder"
     server.stop()
