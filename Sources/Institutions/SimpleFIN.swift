@@ -107,7 +107,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     /// An Access URL that was claimed elsewhere is tried before it is believed.
     private func check(_ access: SimpleFINAccess, _ attempt: Attempt) async throws(ConnectorError) -> Step {
         do {
-            _ = try await fetch(.balances, access, now: attempt.now) { () async throws(ConnectorError) in }
+            _ = try await fetch(.balances, access) { () async throws(ConnectorError) in }
         } catch .relinkRequired {
             return ask("The server does not accept this Access URL any more. Make a new token.")
         } catch .invalidResponse {
@@ -126,6 +126,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             let name = AccountName(name: account.name)
             let isOwed = account.balance?.hasPrefix("-") ?? false
             let (category, subcategory) = name.category(isOwed: isOwed, hasHoldings: account.hasHoldings)
+            let isKnown = Money.exponent(of: account.currency) != nil
             return BankAccount(
                 id: answer.key(of: account),
                 displayName: account.name,
@@ -135,18 +136,9 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
                 supportsPayments: false,
                 institutionName: answer.bank(of: account),
                 isCategoryGuessed: true,
-                refusal: refusal(of: account, in: answer)
+                refusal: isKnown ? nil : "Its balance is not in a currency of ISO 4217, so it cannot be shown."
             )
         }
-    }
-
-    /// Why an account cannot be linked, in the server's words where it has some.
-    private func refusal(of account: SimpleFINAnswer.Account, in answer: SimpleFINAnswer) -> String? {
-        guard Money.exponent(of: account.currency) != nil else {
-            return "Its balance is not in a currency of ISO 4217, so it cannot be shown."
-        }
-        guard let fault = answer.faults(of: account).first(where: { $0.code == "con.auth" }) else { return nil }
-        return fault.message ?? "Its bank wants you to sign in again at your SimpleFIN server."
     }
 
     public func balance(
@@ -237,7 +229,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             throw answer.faults.isEmpty ? .accountClosed : .institutionUnavailable(until: nil)
         }
         guard Money.exponent(of: found.currency) != nil else { throw .unsupported }
-        let faults = answer.faults(of: found).map(\.code)
+        let faults = answer.faults(of: found)
         if faults.contains("con.auth") { throw .accountRelinkRequired }
         if faults.contains("act.failed") { throw .institutionUnavailable(until: nil) }
         return found
@@ -264,7 +256,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             throw .invalidResponse
         }
         return try await answers.answer(question, opened, now: access.now) { () async throws(ConnectorError) in
-            try await fetch(question, opened, now: access.now, spend: access.spend)
+            try await fetch(question, opened, spend: access.spend)
         }
     }
 
@@ -272,7 +264,6 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     private func fetch(
         _ question: Question,
         _ access: SimpleFINAccess,
-        now: Int64,
         spend: @Sendable () async throws(ConnectorError) -> Void
     ) async throws(ConnectorError) -> SimpleFINAnswer {
         try await spend()
@@ -285,8 +276,8 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
         case 200..<300: break
         case 401, 403: throw .relinkRequired
         case 402: throw .institutionUnavailable(until: nil)
-        case 429: throw .rateLimited(until: reply.retryAfter(now))
-        case 500...: throw .institutionUnavailable(until: reply.retryAfter(now))
+        case 429: throw .rateLimited(until: nil)
+        case 500...: throw .institutionUnavailable(until: nil)
         case 400, 413, 416, 422: throw .unsupported
         default: throw .invalidResponse
         }

@@ -30,17 +30,14 @@ struct SimpleFINAnswer: Sendable, Decodable {
         let code: String
         let connection: String?
         let account: String?
-        /// What the server says to the person, without line ends and control characters.
-        let message: String?
 
-        private enum Key: String, CodingKey { case code, msg, message, connection = "conn_id", account = "account_id" }
+        private enum Key: String, CodingKey { case code, connection = "conn_id", account = "account_id" }
 
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
             code = values.text(.code)?.lowercased() ?? "gen."
             connection = values.text(.connection)
             account = values.text(.account)
-            message = (values.text(.msg) ?? values.text(.message)).map { String($0.prefix(200)) }
         }
     }
 
@@ -171,14 +168,14 @@ struct SimpleFINAnswer: Sendable, Decodable {
     }
 
     /// What is wrong with one account; an unknown subcode counts as its prefix.
-    func faults(of account: Account) -> [Fault] {
+    func faults(of account: Account) -> [String] {
         faults.filter { fault in
             switch fault.code.prefix(4) {
             case "con.": fault.connection == account.connection && account.connection != nil
             case "act.": fault.account == account.id
             default: false
             }
-        }
+        }.map(\.code)
     }
 }
 

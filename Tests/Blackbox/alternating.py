@@ -53,8 +53,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         super().finish()
 
     def forward(self):
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length)
+        body = self.body()
         backend = self.next_backend()
         if backend not in self.connections:
             self.connections[backend] = http.client.HTTPConnection(urllib.parse.urlsplit(backend).netloc, timeout=60)
@@ -75,11 +74,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def body(self):
+        if "chunked" not in (self.headers.get("Transfer-Encoding") or ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while length := int(self.rfile.readline().split(b";")[0], 16):
+            pieces.append(self.rfile.read(length))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
+
     def ask(self, connection, body):
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() not in HOP_BY_HOP:
                 connection.putheader(name, value)
+        if body and "Content-Length" not in self.headers:
+            connection.putheader("Content-Length", str(len(body)))
         connection.endheaders(body or None)
         return connection.getresponse()
 

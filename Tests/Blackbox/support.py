@@ -341,7 +341,12 @@ class Flow:
 def refreshed(api, account, *features):
     """The account once the refresh of these features is over."""
     path = f"/v1/financial_connections/accounts/{account['id']}"
-    good(api.post(f"{path}/refresh", {"features[]": features}))
+
+    def begun():
+        answer = api.post(f"{path}/refresh", {"features[]": features})
+        return None if answer.status_code == 400 and "cannot be started" in answer.text else answer
+
+    good(wait_until(begun, 30, f"the refresh of {features} may begin"))
 
     def over():
         fresh = good(api.get(path))

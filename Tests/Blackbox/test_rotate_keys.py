@@ -4,7 +4,7 @@ import base64
 import os
 import subprocess
 
-from support import BINARY, TEST_OAUTH, Flow, good, refreshed
+from support import BINARY, DATABASE, TEST_OAUTH, Flow, good, refreshed
 
 
 def key(number):
@@ -13,7 +13,7 @@ def key(number):
 
 def rotate(server, ring):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LINKSPAN_")}
-    command = [BINARY, "rotate-keys", "--data", server.data, "--key-file", ring]
+    command = [BINARY, "rotate-keys", *server.storage, "--key-file", str(ring)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
 
 
@@ -28,7 +28,8 @@ def test_rotate_and_drop_the_old_key(own_server, tmp_path):
     good(flow.start(TEST_OAUTH))
     linked = api.linked()["accounts"]["data"][0]
     endpoint = good(api.post("/v1/webhook_endpoints", {"url": "http://127.0.0.1:9/", "enabled_events[]": "*"}))
-    assert rotate(server, ring).returncode == 1, "a server runs on the folder"
+    if not DATABASE:
+        assert rotate(server, ring).returncode == 1, "a server runs on the folder"
     server.stop()
 
     ring.write_text(new + old)

@@ -269,30 +269,6 @@ struct OFXFilesTests {
         }
     }
 
-    /// A file that was damaged anywhere is refused, or read to its end.
-    @Test("are refused or read to their end, however they are damaged", .timeLimit(.minutes(3)))
-    func fuzz() async throws {
-        let seeds = [OFXSamples.bank, OFXSamples.card, OFXSamples.xml, OFXSamples.corrected].map { Array($0.utf8) }
-        var chance = Seeded(4711)
-        for round in 0..<400 {
-            var bytes = seeds[round % seeds.count]
-            for _ in 0..<Int.random(in: 1...5, using: &chance) {
-                let at = Int.random(in: 0..<bytes.count, using: &chance)
-                switch Int.random(in: 0..<3, using: &chance) {
-                case 0: bytes[at] = Array("<>/&;,.-0\n\u{0}".utf8).randomElement(using: &chance) ?? 0
-                case 1: bytes.removeSubrange(at..<min(bytes.count, at + 20))
-                default: bytes.insert(contentsOf: bytes[at..<min(bytes.count, at + 80)], at: at)
-                }
-            }
-            guard let given = try? await Given("", as: bytes) else { continue }
-            for account in try await given.accounts() {
-                _ = try? await given.balance(account)
-                let all = try await given.transactions(account).all
-                #expect(Set(all.map(\.id)).count == all.count)
-            }
-        }
-    }
-
     /// Ten thousand transactions on days of a hundred, so that several pages begin in the middle of the file.
     @Test("come page by page, from the middle of the file, in little memory")
     func pages() async throws {
