@@ -338,15 +338,21 @@ class Flow:
         return good(self.get("link_account_sessions/session_receipt"))
 
 
+def begin_refresh(api, account, *features):
+    """Start refreshes as soon as that may be: an institution is not asked twice in one second."""
+    path = f"/v1/financial_connections/accounts/{account}/refresh"
+
+    def begun():
+        answer = api.post(path, {"features[]": features})
+        return None if "cannot be started" in answer.text else good(answer)
+
+    return wait_until(begun, 30, f"the refresh of {features} may begin")
+
+
 def refreshed(api, account, *features):
     """The account once the refresh of these features is over."""
     path = f"/v1/financial_connections/accounts/{account['id']}"
-
-    def begun():
-        answer = api.post(f"{path}/refresh", {"features[]": features})
-        return None if answer.status_code == 400 and "cannot be started" in answer.text else answer
-
-    good(wait_until(begun, 30, f"the refresh of {features} may begin"))
+    begin_refresh(api, account["id"], *features)
 
     def over():
         fresh = good(api.get(path))

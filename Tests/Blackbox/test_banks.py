@@ -19,7 +19,8 @@ import requests
 from oidc_provider_mock import run_server_in_thread
 
 from support import (
-    BANK_OAUTH, BINARY, DATABASE, TEST_OAUTH, Flow, bad, complete_path, good, refreshed, unique, wait_until,
+    BANK_OAUTH, BINARY, DATABASE, TEST_OAUTH, Flow, bad, begin_refresh, complete_path, good, refreshed, unique,
+    wait_until,
 )
 
 FEATURES = ["balance", "ownership", "transactions"]
@@ -96,7 +97,7 @@ def test_an_expired_consent_makes_inactive_and_a_relink_brings_the_same_account_
     ids = link_at_bank(server, raw, customer, user, ["Success", "High Balance"])
     assert account(raw, ids["Success"])["status_details"]["active"]["action"] == "relink_required"
     assert at_bank(server, user, consents="expired")["consents"][0]["status"] == "EXPIRED"
-    good(raw.post(f"/v1/financial_connections/accounts/{ids['Success']}/refresh", {"features[]": ["balance"]}))
+    begin_refresh(raw, ids["Success"], "balance")
     wait_until(lambda: account(raw, ids["Success"])["status"] == "inactive", 30, "the account is inactive")
     failed = account(raw, ids["Success"])
     assert failed["balance_refresh"]["status"] == "failed"
@@ -141,7 +142,7 @@ def test_tokens_rotate_and_survive_a_kill(own_server):
     for _ in range(2):
         at_bank(server, user, access_tokens="expired")
         for id in ids.values():
-            good(api.post(f"/v1/financial_connections/accounts/{id}/refresh", {"features[]": FEATURES}))
+            begin_refresh(api, id, *FEATURES)
         for id in ids.values():
             after = wait_until(lambda: settled(api, id), 60, "the refreshes end")
             assert {after[f"{f}_refresh"]["status"] for f in ("balance", "ownership", "transaction")} == {"succeeded"}

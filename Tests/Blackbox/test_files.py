@@ -11,7 +11,7 @@ import urllib.parse
 import pytest
 import requests
 
-from support import PUBLISHABLE_KEY, Flow, good, refused, wait_until
+from support import PUBLISHABLE_KEY, Flow, begin_refresh, good, refused, wait_until
 
 OFX = "OFX file"
 PERMISSIONS = {"permissions[]": ["balances", "transactions"]}
@@ -95,9 +95,8 @@ def link(raw, server, contents, customer, bank="", corrections=(), confirm=False
 
 def refresh(raw, account, feature):
     """Refresh and wait for the end; answers the account."""
-    path = f"/v1/financial_connections/accounts/{account}"
     field = "transaction_refresh" if feature == "transactions" else "balance_refresh"
-    good(raw.post(f"{path}/refresh", {"features[]": feature}))
+    begin_refresh(raw, account, feature)
     return settled(raw, account, field)
 
 
