@@ -117,6 +117,8 @@ class Person:
 
     def answer_and_go_on(self, **texts):
         """Answer, and wait until another heading shows that the bank asks for something else."""
+        # Only then is it the heading of the form, and not of the pane that was there while the bank was asked.
+        self.sees("partner_auth")
         before = self.frame.locator("h1").text_content()
         self.answer(**texts)
         expect(self.frame.locator("h1")).not_to_have_text(before, timeout=PATIENCE)
