@@ -11,19 +11,29 @@ public struct Line: Sendable {
     /// Bytes of one answer. The longest are statements and lists of transactions.
     private static let maximumReply = 8 * 1024 * 1024
 
+    /// Some servers refuse whoever does not say what they are.
+    private static let userAgent = (name: "User-Agent", value: "Linkspan")
+
     private let outbound: Outbound
     private let patience: Duration
 
-    /// - Parameter patience: how long one answer may take.
+    /// - Parameter patience: how long one answer may take, where the connector knows nothing better.
     public init(_ outbound: Outbound, patience: Duration = .seconds(10)) {
         self.outbound = outbound
         self.patience = patience
     }
 
     /// Sends a request, whose own limits do not count. Every status is an answer.
-    func send(_ request: Outbound.Request) async throws(ConnectorError) -> Outbound.Reply {
+    /// - Parameter own: for protocols in which an answer takes longer than elsewhere.
+    func send(
+        _ request: Outbound.Request,
+        within own: Duration? = nil
+    ) async throws(ConnectorError) -> Outbound.Reply {
         var request = request
-        request.timeout = patience
+        request.timeout = max(own ?? patience, patience)
+        if !request.headers.contains(where: { $0.name == Self.userAgent.name }) {
+            request.headers.append(Self.userAgent)
+        }
         request.maximumReply = Self.maximumReply
         request.whenLonger = .fail
         do {
@@ -43,7 +53,7 @@ extension Outbound.Reply {
     func retryAfter(_ now: Int64) -> Int64? {
         guard let text = headers.first("Retry-After") else { return nil }
         if let seconds = Int64(text) { return seconds >= 0 ? now + min(seconds, 30 * 86_400) : nil }
-        return Moment.http(text)
+        return Moment.http(text).map { min($0, now + 30 * 86_400) }
     }
 
     /// The body as JSON of this type.

@@ -3,7 +3,9 @@
 /// It promises to claim a token once, to keep the Access URL nowhere but in the credential, to ask for windows of 44
 /// days and shorter ones where a server wants that, and to spend its day's requests sparingly: an answer serves every
 /// account and every refresh for some minutes. What is wrong at one bank behind the server touches the accounts of that
-/// bank alone. It tells neither owners nor account numbers, and refuses accounts whose currency is not one of ISO 4217.
+/// bank alone. It tells neither owners nor account numbers, and refuses accounts whose currency is not one of ISO 4217
+/// and accounts of a bank that the server is not let in at. The address in a token is a stranger's: what comes from
+/// there is bounded in size, in number and in what is kept of it.
 
 internal import FoundationEssentials
 internal import Outbound
@@ -25,6 +27,9 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
         featured: false,
         countries: []
     )
+
+    /// Servers ask the banks while they are asked.
+    private static let patience = Duration.seconds(60)
 
     public static let standardPolicy = RefreshPolicy(interval: 3600, concurrency: 4, dailyBudget: 24, isMetered: true)
 
@@ -57,7 +62,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     ) async throws(ConnectorError) -> Step {
         guard resume == Self.asking, case .answers(let answers) = response else { throw .invalidResponse }
         switch SimpleFINToken(answers["token"] ?? "") {
-        case .claim(let url): return try await claim(url)
+        case .claim(let url): return try await claim(url, now: attempt.now)
         case .access(let access): return try await check(access, attempt)
         case nil:
             return ask(
@@ -79,10 +84,10 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     }
 
     /// Gets the Access URL. That is given out once: from here on nothing but it counts.
-    private func claim(_ url: String) async throws(ConnectorError) -> Step {
+    private func claim(_ url: String, now: Int64) async throws(ConnectorError) -> Step {
         let reply: Outbound.Reply
         do {
-            reply = try await line.send(.init(method: "POST", url: url, body: []))
+            reply = try await line.send(.init(method: "POST", url: url, body: []), within: .seconds(15))
         } catch .invalidResponse {
             return ask("The address in this token cannot be used: it must be reached over https.")
         }
@@ -93,8 +98,8 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
                 "This token was used before, or its server does not know it. If you did not use it yourself, somebody "
                     + "else may have: disable it at your SimpleFIN server, and make a new one."
             )
-        case 429: throw .rateLimited(until: nil)
-        case 500...: throw .institutionUnavailable(until: nil)
+        case 429: throw .rateLimited(until: reply.retryAfter(now))
+        case 500...: throw .institutionUnavailable(until: reply.retryAfter(now))
         default: return ask("The server in this token did not accept it (status \(reply.status)). Make a new one.")
         }
         let text = String(decoding: reply.body, as: UTF8.self).filter { !$0.isWhitespace && $0 != "\"" }
@@ -107,7 +112,10 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     /// An Access URL that was claimed elsewhere is tried before it is believed.
     private func check(_ access: SimpleFINAccess, _ attempt: Attempt) async throws(ConnectorError) -> Step {
         do {
-            _ = try await fetch(.balances, access) { () async throws(ConnectorError) in }
+            // What is known of it may be from before the person set something right.
+            _ = try await answers.answer(.balances, access, now: attempt.now, anew: true) {
+                () async throws(ConnectorError) in try await fetch(.balances, access, now: attempt.now)
+            }
         } catch .relinkRequired {
             return ask("The server does not accept this Access URL any more. Make a new token.")
         } catch .invalidResponse {
@@ -126,7 +134,6 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             let name = AccountName(name: account.name)
             let isOwed = account.balance?.hasPrefix("-") ?? false
             let (category, subcategory) = name.category(isOwed: isOwed, hasHoldings: account.hasHoldings)
-            let isKnown = Money.exponent(of: account.currency) != nil
             return BankAccount(
                 id: answer.key(of: account),
                 displayName: account.name,
@@ -136,9 +143,19 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
                 supportsPayments: false,
                 institutionName: answer.bank(of: account),
                 isCategoryGuessed: true,
-                refusal: isKnown ? nil : "Its balance is not in a currency of ISO 4217, so it cannot be shown."
+                refusal: Self.refusal(of: account, in: answer)
             )
         }
+    }
+
+    /// Why an account cannot be linked as things stand, in the server's own words where it has some.
+    private static func refusal(of account: SimpleFINAnswer.Account, in answer: SimpleFINAnswer) -> String? {
+        guard Money.exponent(of: account.currency) != nil else {
+            return "Its balance is not in a currency of ISO 4217, so it cannot be shown."
+        }
+        guard let fault = answer.faults(of: account).first(where: { $0.code.hasPrefix("con.") }) else { return nil }
+        return fault.message.map { "Your SimpleFIN server says: \($0)" }
+            ?? "Your SimpleFIN server cannot get at this bank. Sign in to the bank there again."
     }
 
     public func balance(
@@ -149,7 +166,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
         let found = try find(account, in: answer)
         let currency = found.currency.lowercased()
         guard let text = found.balance, var current = WrittenAmount.minorUnits(text, currency) else {
-            throw .unsupported
+            throw .invalidResponse
         }
         let asOf = found.balanceDate.flatMap { $0 > 0 ? $0 : nil } ?? access.now
         if account.category == .credit {
@@ -226,10 +243,12 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     ) throws(ConnectorError) -> SimpleFINAnswer.Account {
         guard let found = answer.account(account.id) else {
             if answer.hidesAccounts { throw .accountRelinkRequired }
-            throw answer.faults.isEmpty ? .accountClosed : .institutionUnavailable(until: nil)
+            // Version 1 says in words alone that a bank is down.
+            let isWhole = answer.faults.isEmpty && answer.warnings.isEmpty
+            throw isWhole ? .accountClosed : .institutionUnavailable(until: nil)
         }
         guard Money.exponent(of: found.currency) != nil else { throw .unsupported }
-        let faults = answer.faults(of: found)
+        let faults = answer.faults(of: found).map(\.code)
         if faults.contains("con.auth") { throw .accountRelinkRequired }
         if faults.contains("act.failed") { throw .institutionUnavailable(until: nil) }
         return found
@@ -256,7 +275,8 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             throw .invalidResponse
         }
         return try await answers.answer(question, opened, now: access.now) { () async throws(ConnectorError) in
-            try await fetch(question, opened, spend: access.spend)
+            try await access.spend()
+            return try await fetch(question, opened, now: access.now)
         }
     }
 
@@ -264,24 +284,24 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     private func fetch(
         _ question: Question,
         _ access: SimpleFINAccess,
-        spend: @Sendable () async throws(ConnectorError) -> Void
+        now: Int64
     ) async throws(ConnectorError) -> SimpleFINAnswer {
-        try await spend()
         let request = Outbound.Request(
             url: "\(access.root)/accounts?\(question.query)",
             headers: [("Authorization", access.authorization), ("Accept", "application/json")]
         )
-        let reply = try await line.send(request)
+        let reply = try await line.send(request, within: Self.patience)
         switch reply.status {
         case 200..<300: break
         case 401, 403: throw .relinkRequired
         case 402: throw .institutionUnavailable(until: nil)
-        case 429: throw .rateLimited(until: nil)
-        case 500...: throw .institutionUnavailable(until: nil)
+        case 429: throw .rateLimited(until: reply.retryAfter(now))
+        case 500...: throw .institutionUnavailable(until: reply.retryAfter(now))
         case 400, 413, 416, 422: throw .unsupported
         default: throw .invalidResponse
         }
-        let answer = try reply.json(SimpleFINAnswer.self)
+        var answer = try reply.json(SimpleFINAnswer.self)
+        answer.size += reply.body.count
         if answer.isRefused { throw .relinkRequired }
         return answer
     }
@@ -367,46 +387,93 @@ struct SimpleFINWindows: Sendable {
 }
 
 /// Answers of the last minutes: one request brings what all accounts of a credential are asked for, and servers count
-/// requests. What is asked by several at once is asked once.
+/// requests. What is asked by several at once is asked once, and goes on to its end when nobody waits any more: whoever
+/// asks again then has the answer. What went wrong is not kept.
 final class SimpleFINAnswers: Sendable {
     private struct Key: Hashable {
         let url: String
         let question: SimpleFIN.Question
     }
 
-    private typealias Asking = Task<Result<SimpleFINAnswer, ConnectorError>, Never>
+    private typealias Result = Swift.Result<SimpleFINAnswer, ConnectorError>
 
-    private static let capacity = 500
+    private struct Known {
+        let number: Int
+        let at: Int64
+        let asking: Task<Result, Never>
+        /// Bytes of the answer, 0 while it is waited for.
+        var size = 0
+    }
+
+    private struct State {
+        var known: [Key: Known] = [:]
+        var count = 0
+
+        /// Drops the oldest until the rest is within the bounds.
+        mutating func shrink() {
+            var size = known.values.reduce(0) { $0 + $1.size }
+            while known.count > maximumAnswers || size > maximumSize,
+                let oldest = known.min(by: { $0.value.number < $1.value.number })
+            {
+                size -= oldest.value.size
+                known[oldest.key] = nil
+            }
+        }
+    }
+
+    static let maximumAnswers = 500
+    static let maximumSize = 64 * 1024 * 1024
 
     private let lifetime: Int64
-    private let known = Mutex<[Key: (asking: Asking, at: Int64)]>([:])
+    private let state = Mutex(State())
 
     init(lifetime: Int64) {
         self.lifetime = lifetime
     }
 
+    /// Bytes of all answers that are kept.
+    var size: Int { state.withLock { state in state.known.values.reduce(0) { $0 + $1.size } } }
+
+    /// - Parameter anew: what was answered before does not count.
     func answer(
         _ question: SimpleFIN.Question,
         _ access: SimpleFINAccess,
         now: Int64,
+        anew: Bool = false,
         _ ask: @escaping @Sendable () async throws(ConnectorError) -> SimpleFINAnswer
     ) async throws(ConnectorError) -> SimpleFINAnswer {
         let key = Key(url: access.url, question: question)
-        let asking = known.withLock { known in
-            if let found = known[key], now - found.at < lifetime, now >= found.at { return found.asking }
-            known = known.filter { now - $0.value.at < lifetime && now >= $0.value.at }
-            if known.count >= Self.capacity { known.removeAll() }
-            let asking = Asking {
-                do throws(ConnectorError) { return .success(try await ask()) } catch { return .failure(error) }
+        let asking = state.withLock { state in
+            state.known = state.known.filter { now - $0.value.at < lifetime && now >= $0.value.at }
+            if let found = state.known[key], !anew || found.size == 0 { return found.asking }
+            state.count += 1
+            let number = state.count
+            let asking = Task { () async -> Result in
+                let result: Result
+                do throws(ConnectorError) { result = .success(try await ask()) } catch { result = .failure(error) }
+                keep(result, key, number)
+                return result
             }
-            known[key] = (asking, now)
+            state.known[key] = Known(number: number, at: now, asking: asking)
+            state.shrink()
             return asking
         }
-        let result = await asking.value
-        // What went wrong is not kept: the next one asks again.
-        if case .failure = result {
-            known.withLock { known in if known[key]?.asking == asking { known[key] = nil } }
+        // A wait that can be given up, unlike that for the value of a task.
+        let (results, arrival) = AsyncStream.makeStream(of: Result.self)
+        Task { arrival.yield(await asking.value) }
+        for await result in results { return try result.get() }
+        throw .institutionUnavailable(until: nil)
+    }
+
+    private func keep(_ result: Result, _ key: Key, _ number: Int) {
+        state.withLock { state in
+            guard state.known[key]?.number == number else { return }
+            if case .success(let answer) = result {
+                state.known[key]?.size = answer.size
+                state.shrink()
+            } else {
+                state.known[key] = nil
+            }
         }
-        return try result.get()
     }
 }

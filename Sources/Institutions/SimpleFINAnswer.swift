@@ -1,7 +1,8 @@
 /// What a SimpleFIN server answers, in version 1, version 2 or a mix of both.
 ///
 /// It promises that what can be read is read: a broken account or transaction takes none of the others with it, numbers
-/// may be strings or numbers, and no amount passes through a binary fraction.
+/// may be strings or numbers, and no amount passes through a binary fraction. It refuses an answer with more in it than
+/// people have, and cuts texts that nobody reads to their end.
 
 internal import FoundationEssentials
 
@@ -11,6 +12,13 @@ struct SimpleFINAnswer: Sendable, Decodable {
     let faults: [Fault]
     /// What version 1 says to the person, who alone can make sense of it.
     let warnings: [String]
+    /// About how many bytes it takes.
+    var size: Int
+    /// Ids that several accounts have.
+    private let ambiguous: Set<String>
+
+    static let maximumAccounts = 1000
+    static let maximumTransactions = 50_000
 
     struct Connection: Sendable, Decodable {
         let id: String
@@ -20,7 +28,7 @@ struct SimpleFINAnswer: Sendable, Decodable {
 
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
-            id = try values.decode(Loose.self, forKey: .id).text
+            id = try values.id(.id)
             name = values.text(.organization) ?? values.text(.name)
         }
     }
@@ -30,14 +38,22 @@ struct SimpleFINAnswer: Sendable, Decodable {
         let code: String
         let connection: String?
         let account: String?
+        /// For the person.
+        let message: String?
 
-        private enum Key: String, CodingKey { case code, connection = "conn_id", account = "account_id" }
+        private enum Key: String, CodingKey {
+            case code, message
+            case connection = "conn_id"
+            case account = "account_id"
+            case shortMessage = "msg"
+        }
 
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
             code = values.text(.code)?.lowercased() ?? "gen."
-            connection = values.text(.connection)
-            account = values.text(.account)
+            connection = try? values.id(.connection)
+            account = try? values.id(.account)
+            message = values.text(.shortMessage) ?? values.text(.message)
         }
     }
 
@@ -52,6 +68,8 @@ struct SimpleFINAnswer: Sendable, Decodable {
         let balanceDate: Int64?
         let hasHoldings: Bool
         let transactions: [Transaction]
+        /// How many transactions there are with those that cannot be read.
+        let entries: Int
 
         private enum Key: String, CodingKey {
             case id, name, currency, balance, transactions, holdings, extra
@@ -64,23 +82,30 @@ struct SimpleFINAnswer: Sendable, Decodable {
 
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
-            id = try values.decode(Loose.self, forKey: .id).text
+            id = try values.id(.id)
             name = values.text(.name) ?? "Account"
-            connection = values.text(.connection)
+            connection = try? values.id(.connection)
             let organization = try? values.decode(Organization.self, forKey: .bank)
-            bank = organization?.name ?? organization?.domain ?? values.text(.connectionName)
+            bank = organization?.name ?? values.text(.bank) ?? values.text(.connectionName)
             currency = values.text(.currency) ?? ""
             balance = values.text(.balance)
             available = values.text(.available)
             balanceDate = values.epoch(.balanceDate)
-            hasHoldings = !((try? values.decode([Anything].self, forKey: .holdings)) ?? []).isEmpty
-            transactions = values.list(.transactions)
+            hasHoldings = values.count(of: .holdings) > 0
+            entries = values.count(of: .transactions)
+            transactions = try values.list(.transactions, atMost: SimpleFINAnswer.maximumTransactions)
         }
     }
 
     private struct Organization: Decodable {
         let name: String?
-        let domain: String?
+
+        private enum Key: String, CodingKey { case name, domain, id }
+
+        init(from decoder: any Decoder) throws {
+            let values = try decoder.container(keyedBy: Key.self)
+            name = values.text(.name) ?? values.text(.domain) ?? values.text(.id)
+        }
     }
 
     struct Transaction: Sendable, Decodable {
@@ -98,7 +123,7 @@ struct SimpleFINAnswer: Sendable, Decodable {
 
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
-            id = try values.decode(Loose.self, forKey: .id).text
+            id = try values.id(.id)
             amount = try values.decode(Loose.self, forKey: .amount).text
             posted = values.epoch(.posted) ?? 0
             transactedAt = values.epoch(.transactedAt).flatMap { $0 > 0 ? $0 : nil }
@@ -112,23 +137,36 @@ struct SimpleFINAnswer: Sendable, Decodable {
 
     init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: Key.self)
-        accounts = values.list(.accounts)
-        connections = values.list(.connections)
-        let warnings: [Either] = values.list(.warnings)
-        // Some servers put the new errors under the old name.
-        faults = values.list(.faults) + warnings.compactMap(\.fault)
-        self.warnings = warnings.compactMap(\.text)
-        guard values.contains(.accounts) || !faults.isEmpty || !self.warnings.isEmpty else {
+        let limit = Self.maximumAccounts
+        var entries = 0
+        accounts = try values.list(.accounts, atMost: limit) { (account: Account) in
+            entries += account.entries
+            guard entries <= Self.maximumTransactions else { throw Excess() }
+        }
+        connections = try values.list(.connections, atMost: limit)
+        // Some servers put the new errors under the old name, or texts under the new one.
+        let words: [Either] = try values.list(.faults, atMost: limit) + values.list(.warnings, atMost: limit)
+        faults = words.compactMap(\.fault)
+        warnings = words.compactMap(\.text)
+        size =
+            entries * MemoryLayout<Transaction>.stride + accounts.count * MemoryLayout<Account>.stride
+            + words.count * MemoryLayout<Fault>.stride
+        var seen: Set<String> = []
+        ambiguous = Set(accounts.lazy.map(\.id).filter { !seen.insert($0).inserted })
+        guard values.contains(.accounts) || !words.isEmpty else {
             throw DecodingError.keyNotFound(Key.accounts, .init(codingPath: [], debugDescription: "no accounts"))
         }
     }
+
+    /// There is more in the answer than is taken.
+    fileprivate struct Excess: Error {}
 
     private struct Either: Decodable {
         let text: String?
         let fault: Fault?
 
         init(from decoder: any Decoder) throws {
-            text = try? Loose(from: decoder).text
+            text = (try? Loose(from: decoder).text).flatMap(Words.plain)
             fault = text == nil ? try? Fault(from: decoder) : nil
         }
     }
@@ -142,7 +180,7 @@ struct SimpleFINAnswer: Sendable, Decodable {
 
     /// What tells an account from others: its id, and its connection where two have the same.
     func key(of account: Account) -> String {
-        guard accounts.count(where: { $0.id == account.id }) > 1 else { return account.id }
+        guard ambiguous.contains(account.id) else { return account.id }
         return "\(account.id)|\(account.connection ?? account.bank ?? "")"
     }
 
@@ -168,14 +206,14 @@ struct SimpleFINAnswer: Sendable, Decodable {
     }
 
     /// What is wrong with one account; an unknown subcode counts as its prefix.
-    func faults(of account: Account) -> [String] {
+    func faults(of account: Account) -> [Fault] {
         faults.filter { fault in
             switch fault.code.prefix(4) {
             case "con.": fault.connection == account.connection && account.connection != nil
             case "act.": fault.account == account.id
             default: false
             }
-        }.map(\.code)
+        }
     }
 }
 
@@ -200,29 +238,68 @@ private struct Anything: Decodable {
     init(from decoder: any Decoder) throws {}
 }
 
+/// Words of a server, as they may be shown and stored.
+private enum Words {
+    private static let maximumLength = 500
+
+    /// On one line, without what is not to be seen; nil where nothing is left.
+    static func plain(_ text: String) -> String? {
+        let plain = text.unicodeScalars.prefix(4 * maximumLength).map { scalar -> Unicode.Scalar in
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator: " "
+            default: scalar
+            }
+        }
+        let words = String(String.UnicodeScalarView(plain)).split(separator: " ").joined(separator: " ")
+        return words.isEmpty ? nil : String(words.prefix(maximumLength))
+    }
+}
+
 extension KeyedDecodingContainer {
     /// Nil for what is missing, null, empty or no single value.
     fileprivate func text(_ key: Key) -> String? {
-        guard let text = (try? decode(Loose.self, forKey: key))?.text else { return nil }
-        // Line ends and control characters are for nobody to see.
-        let plain = text.unicodeScalars.map { $0.value < 32 || $0.value == 127 ? " " : $0 }
-        let words = String(String.UnicodeScalarView(plain)).split(separator: " ").joined(separator: " ")
-        return words.isEmpty ? nil : words
+        (try? decode(Loose.self, forKey: key)).flatMap { Words.plain($0.text) }
     }
 
+    /// A name that tells one thing from others, which is not cut.
+    fileprivate func id(_ key: Key) throws -> String {
+        let id = try decode(Loose.self, forKey: key).text
+        guard (1...256).contains(id.utf8.count) else {
+            throw DecodingError.dataCorruptedError(forKey: key, in: self, debugDescription: "no id")
+        }
+        return id
+    }
+
+    /// Up to the year 9999.
     fileprivate func epoch(_ key: Key) -> Int64? {
-        text(key).flatMap { Int64($0.prefix { $0 != "." }) }
+        text(key).flatMap { Int64($0.prefix { $0 != "." }) }.flatMap { (0...253_402_300_799).contains($0) ? $0 : nil }
+    }
+
+    /// How many elements a list has.
+    fileprivate func count(of key: Key) -> Int {
+        (try? nestedUnkeyedContainer(forKey: key))?.count ?? 0
     }
 
     /// Those elements that can be read.
-    fileprivate func list<T: Decodable>(_ key: Key) -> [T] {
+    /// - Parameter check: throws `Excess` to refuse the whole.
+    fileprivate func list<T: Decodable>(
+        _ key: Key,
+        atMost limit: Int,
+        _ check: (T) throws -> Void = { _ in }
+    ) throws -> [T] {
         guard var values = try? nestedUnkeyedContainer(forKey: key) else { return [] }
+        guard values.count ?? 0 <= limit else { throw SimpleFINAnswer.Excess() }
         var list: [T] = []
         while !values.isAtEnd {
-            if let element = try? values.decode(T.self) {
+            do {
+                let element = try values.decode(T.self)
+                try check(element)
                 list.append(element)
-            } else if (try? values.decodeNil()) != true, (try? values.decode(Anything.self)) == nil {
-                break
+            } catch let excess as SimpleFINAnswer.Excess {
+                throw excess
+            } catch {
+                // What cannot be read is passed over.
+                if (try? values.decodeNil()) != true, (try? values.decode(Anything.self)) == nil { break }
             }
         }
         return list

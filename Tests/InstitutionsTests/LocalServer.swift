@@ -19,6 +19,7 @@ final class LocalServer: Sendable {
         var status = 200
         var type = "application/json"
         var body = ""
+        var retryAfter: String?
     }
 
     private let kept = Mutex<[Asked]>([])
@@ -62,9 +63,11 @@ final class LocalServer: Sendable {
         )
         kept.withLock { $0.append(asked) }
         let answer = handle(asked)
+        var fields: HTTPFields = [.contentType: answer.type]
+        fields[.retryAfter] = answer.retryAfter
         return Response(
             status: .init(code: answer.status),
-            headers: [.contentType: answer.type],
+            headers: fields,
             body: .init(byteBuffer: ByteBuffer(string: answer.body))
         )
     }

@@ -18,6 +18,7 @@ private final class SimpleFINServer: Sendable {
         var isClaimed = false
         var accounts = SimpleFINServer.first
         var status = 200
+        var retryAfter: String?
         /// The longest window that it takes, in days.
         var longest: Int64?
     }
@@ -56,7 +57,7 @@ private final class SimpleFINServer: Sendable {
         // Whatever happened, happened in the last window.
         let isEarlier = asked.query["end-date"] != nil
         let body = isEarlier ? state.accounts.replacing("\"transactions\"", with: "\"none\"") : state.accounts
-        return .init(status: state.status, body: body)
+        return .init(status: state.status, body: body, retryAfter: state.retryAfter)
     }
 
     /// Version 2, with numbers and strings as they come, and what no server should send beside what it should.
@@ -346,19 +347,130 @@ struct SimpleFINTests {
         }
     }
 
-    @Test("says of each refusal of a server what is to be done", arguments: [401, 402, 403, 404, 429, 500, 503])
-    func statuses(_ status: Int) async throws {
+    @Test(
+        "says of each refusal of a server what is to be done, and when",
+        arguments: [401, 402, 403, 404, 429, 500, 503],
+        [nil, ("120", 120), ("999999999999", 30 * 86_400), ("soon", nil)] as [(String, Int64?)?]
+    )
+    func statuses(_ status: Int, _ wait: (header: String, seconds: Int64?)?) async throws {
         let server = try await SimpleFINServer()
         let connector = connector()
         let opened = try credential(try await paste(server.token, connector))
-        server.state.withLock { $0.status = status }
+        server.state.withLock { ($0.status, $0.retryAfter) = (status, wait?.header) }
+        let until = wait?.seconds.map { now + $0 }
         let expected: [Int: ConnectorError] = [
             401: .relinkRequired, 402: .institutionUnavailable(until: nil), 403: .relinkRequired, 404: .invalidResponse,
-            429: .rateLimited(until: nil),
+            429: .rateLimited(until: until),
         ]
-        await #expect(throws: expected[status] ?? .institutionUnavailable(until: nil)) {
+        await #expect(throws: expected[status] ?? .institutionUnavailable(until: until)) {
             try await connector.accounts(access(opened))
         }
+    }
+
+    @Test("refuses an account whose bank does not let the server in, in the server's own words")
+    func refusals() async throws {
+        let long = String(repeating: "x", count: 5000)
+        let table = [
+            (#"{"code": "con.auth", "msg": "Sign\n in\u202e again", "conn_id": "C1"}"#, "Sign in again"),
+            (#"{"code": "con.other", "message": "\#(long)", "conn_id": "C1"}"#, String(repeating: "x", count: 500)),
+            (#"{"code": "con.auth", "conn_id": "C1"}"#, "Sign in to the bank there"),
+        ]
+        for (fault, words) in table {
+            let server = try await SimpleFINServer()
+            server.state.withLock {
+                $0.accounts = SimpleFINServer.first.replacing("\"errlist\": []", with: "\"errlist\": [\(fault)]")
+            }
+            let connector = connector()
+            let opened = try credential(try await paste(server.token, connector))
+            let refusals = try await connector.accounts(access(opened)).map(\.refusal)
+            #expect(refusals[0]?.contains(words) == true && refusals[1] == nil, "\(refusals)")
+            #expect(refusals[0].map { $0.count < 600 } == true)
+        }
+    }
+
+    @Test("takes a bank that is missing for closed only where nothing is wrong")
+    func missing() async throws {
+        let table: [(String, ConnectorError)] = [
+            (#""errors": []"#, .accountClosed), (#""errors": ["A bank is down"]"#, .institutionUnavailable(until: nil)),
+            (#""errlist": ["A bank is down"]"#, .institutionUnavailable(until: nil)),
+            (#""errors": [{"code": "con.", "message": "x"}]"#, .institutionUnavailable(until: nil)),
+        ]
+        for (errors, expected) in table {
+            let server = try await SimpleFINServer()
+            let connector = connector()
+            let opened = try credential(try await paste(server.token, connector))
+            let account = try await connector.accounts(access(opened))[0].reference
+            server.state.withLock { $0.accounts = "{\(errors), \"accounts\": []}" }
+            await #expect(throws: expected, "\(errors)") {
+                try await connector.balance(of: account, access(opened, now: now + 3600))
+            }
+        }
+    }
+
+    @Test(
+        "reads the shapes that servers mix",
+        arguments: [
+            (
+                #"{"id": "A", "org": {"name": "B", "domain": "b.example"}, "currency": "USD", "balance": 12.5}"#, "B",
+                1250
+            ),
+            (#"{"id": 1, "org": {"domain": "b.example"}, "currency": "usd", "balance": "12.50"}"#, "b.example", 1250),
+            (#"{"id": "A", "org": "B", "currency": "USD", "balance": "+12.5", "transactions": null}"#, "B", 1250),
+            (#"{"id": "A", "org": null, "conn_id": 7, "currency": "USD", "balance": -12, "name": null}"#, "C", -1200),
+            (#"{"id": "A", "org": {"id": 9, "sfin-url": "x"}, "currency": "USD", "balance": 0, "extra": {}}"#, "9", 0),
+        ]
+    )
+    func shapes(_ account: String, _ bank: String, _ balance: Int64) async throws {
+        let server = try await SimpleFINServer()
+        server.state.withLock {
+            $0.accounts = #"{"connections": [{"conn_id": 7, "name": "C"}], "accounts": [\#(account)]}"#
+        }
+        let connector = connector()
+        let access = access(try credential(try await paste(server.token, connector)))
+        let read = try #require(try await connector.accounts(access).first)
+        #expect(read.institutionName == bank && read.refusal == nil)
+        #expect(try await connector.balance(of: read.reference, access).current == ["usd": balance])
+    }
+
+    @Test("reads many accounts in time, and refuses more than people have")
+    func many() throws {
+        func answer(_ accounts: Int, _ transactions: Int = 0) throws -> SimpleFINAnswer {
+            let entries = [String](repeating: #"{"id":1,"amount":1}"#, count: transactions).joined(separator: ",")
+            // All under one id, so that each is told from the others by its connection.
+            let list = (0..<accounts).map { #"{"id":"A","conn_id":"C\#($0)","transactions":[\#(entries)]}"# }
+            let text = #"{"accounts":[\#(list.joined(separator: ","))]}"#
+            return try JSONDecoder().decode(SimpleFINAnswer.self, from: Data(text.utf8))
+        }
+        let whole = try answer(SimpleFINAnswer.maximumAccounts)
+        let keys = whole.accounts.map { whole.key(of: $0) }
+        #expect(Set(keys).count == keys.count && whole.account("A|C999")?.connection == "C999")
+        #expect(throws: (any Error).self) { try answer(SimpleFINAnswer.maximumAccounts + 1) }
+        #expect(try answer(500, 100).size > 50_000 * MemoryLayout<SimpleFINAnswer.Transaction>.stride)
+        #expect(throws: (any Error).self) { try answer(501, 100) }
+        #expect(throws: (any Error).self) { try answer(1, SimpleFINAnswer.maximumTransactions + 1) }
+    }
+
+    @Test("keeps answers up to a number of bytes, the newest, and asks for what was dropped again")
+    func kept() async throws {
+        let answers = SimpleFINAnswers(lifetime: 600)
+        let asked = Mutex(0)
+        func ask(_ name: Int, anew: Bool = false) async throws {
+            let access = try #require(SimpleFINAccess("https://u:p@host/\(name)"))
+            _ = try await answers.answer(.balances, access, now: now, anew: anew) { () async throws(ConnectorError) in
+                asked.withLock { $0 += 1 }
+                guard var answer = try? JSONDecoder().decode(SimpleFINAnswer.self, from: Data(#"{"accounts":[]}"#.utf8))
+                else { throw .invalidResponse }
+                answer.size = SimpleFINAnswers.maximumSize / 4
+                return answer
+            }
+        }
+        for name in 0..<6 { try await ask(name) }
+        #expect(answers.size == SimpleFINAnswers.maximumSize && asked.withLock { $0 } == 6)
+        for name in 2..<6 { try await ask(name) }
+        #expect(asked.withLock { $0 } == 6)
+        try await ask(0)
+        try await ask(5, anew: true)
+        #expect(answers.size == SimpleFINAnswers.maximumSize && asked.withLock { $0 } == 8)
     }
 
     @Test("never breaks down over what a server answers", .timeLimit(.minutes(2)))
@@ -373,7 +485,7 @@ struct SimpleFINTests {
                 bytes[at] = Array("\"{}[],:0-nt\\\u{7f}".utf8).randomElement(using: &chance) ?? 0
             }
             guard let answer = try? JSONDecoder().decode(SimpleFINAnswer.self, from: Data(bytes)) else { continue }
-            for account in answer.accounts { _ = answer.faults(of: account) + [answer.key(of: account)] }
+            for account in answer.accounts { _ = answer.faults(of: account).map(\.code) + [answer.key(of: account)] }
         }
     }
 
