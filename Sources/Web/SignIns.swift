@@ -69,7 +69,7 @@ enum SignIns {
         }
         return try await call.write { db, json in
             var current = try SignIn.find(signIn.id, of: call.consentedSession(db), db)
-            if current.isAtSameStep(as: signIn) {
+            if current.isAtSameStep(as: signIn) || current.isOvertaken(by: step) {
                 try current.advance(step.progress(attempt), db, service.world, service.ring)
             }
             try current.write(to: &json, institution, service)
@@ -144,7 +144,10 @@ enum SignIns {
         let (offered, session) = try await offered(call)
         let refusals = offered.accounts.map { session.refusal(of: $0, isChosen: false) }
         if !refusals.isEmpty, refusals.allSatisfy({ $0 != nil }) {
-            throw StripeError(message: "No account at \(offered.institution.name) can be linked in this session.").with(
+            // What the institution gave as the reason for all of them.
+            let reason = Set(offered.accounts.map(\.refusal)).count == 1 ? offered.accounts[0].refusal : nil
+            let message = "No account at \(offered.institution.name) can be linked in this session."
+            throw StripeError(message: message + (reason.map { " \($0)" } ?? "")).with(
                 [
                     ("reason", .text("no_supported_payment_method_type_accounts_found")),
                     ("total_accounts_count", .int(Int64(refusals.count))),
@@ -528,6 +531,13 @@ extension Prompt {
 }
 
 extension SignIn {
+    /// Whether the institution let the person in while another answer to the same question was refused: what is given
+    /// out once, for one of two answers at once, must not be lost for the other.
+    fileprivate func isOvertaken(by step: Step) -> Bool {
+        guard case .authorized = step else { return false }
+        return status == .prompting && !isAway || status == .failed
+    }
+
     func write(to json: inout JSONWriter, _ institution: Institution, _ service: Service) throws {
         let isOverdue = isOverdue(service.world)
         let nextPane =

@@ -2,6 +2,7 @@
 file, and no secret of theirs readable anywhere afterwards."""
 
 import base64
+import concurrent.futures
 import http.server
 import json
 import pathlib
@@ -32,10 +33,12 @@ class Banks:
 
     def __init__(self):
         self.claimed = 0
+        self.may_claim = threading.Event()
         self.asked = []
         self.faults = []
         self.refused = False
         self.now = int(time.time())
+        self.may_claim.set()
         banks = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -95,7 +98,10 @@ class Banks:
     def post(self, path, body):
         if path == "/simplefin/claim/abc":
             self.claimed += 1
-            return (200, self.access_url) if self.claimed == 1 else (403, "Forbidden")
+            if self.claimed > 1:
+                return 403, "Forbidden"
+            self.may_claim.wait(30)
+            return 200, self.access_url
         return 200, self.ofx(body)
 
     def ofx(self, body):
@@ -197,14 +203,34 @@ def test_simplefin_from_the_token_to_a_bank_that_wants_a_new_sign_in(connected, 
     auth = good(again.start(SIMPLEFIN))
     used = answer(again, auth, token=banks.token)
     assert "used before" in used["prompt"]["error"] and "somebody else" in used["prompt"]["error"]
-    banks.faults = []
     auth = answer(again, auth, token=banks.access_url)
+    offered = again.accounts(auth)
+    assert [one["allow_selection"] for one in offered] == [True, False, False]
+    assert offered[1]["allow_selection_message"] == "Your SimpleFIN server says: Sign in again"
+    refused(again.select(auth, offered[1:2]))
+    # Once the person has set it right, a new sign-in shows it at once.
+    banks.faults = []
+    auth = answer(again, good(again.start(SIMPLEFIN)), token=banks.access_url)
     relinked = finish(again, auth, again.accounts(auth)[:2])
     assert {one["id"] for one in relinked} == {first["id"], second["id"]}
     assert {one["status"] for one in relinked} == {"active"}
     connected.stop()
     encoded = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
     assert_nothing_readable(connected, PASSWORD, banks.token, encoded, "claim/abc")
+
+
+def test_a_token_that_is_given_twice_at_once_is_not_lost(connected, banks):
+    flow = open_session(connected)
+    auth = good(flow.start(SIMPLEFIN))
+    banks.may_claim.clear()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(answer, flow, auth, token=banks.token)
+        wait_until(lambda: banks.claimed == 1, 30, "the token is being claimed")
+        second = answer(flow, auth, token=banks.token)
+        assert "used before" in second["prompt"]["error"]
+        banks.may_claim.set()
+        assert first.result()["next_pane"] == "account_picker"
+    assert len(flow.accounts(auth)) == 3
 
 
 def deactivate(raw, *accounts):
