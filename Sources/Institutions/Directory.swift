@@ -18,9 +18,12 @@ public struct Directory: Sendable {
         served(false).first { $0.institution.id == nameOrID || $0.institution.name == nameOrID }?.institution
     }
 
+    /// What is shown before anything is typed: all that there is where none is featured.
     /// - Parameter country: an ISO code in upper case; nil for every country.
     public func featured(in country: String?, livemode: Bool, limit: Int) -> [Institution] {
-        Array(served(country, livemode).filter(\.featured).prefix(limit))
+        let all = served(country, livemode)
+        let featured = all.filter(\.featured)
+        return Array((featured.isEmpty ? all : featured).prefix(limit))
     }
 
     /// Institutions whose name or address has all the words typed; those whose name begins with them come first.
