@@ -601,10 +601,11 @@ public struct Account: Sendable {
         try save(db)
     }
 
-    /// The next moment of the day that is this account's: accounts are spread over the day by their ids.
+    /// The next moment of the day that is this account's. Authorizations are spread over the day by their ids, and the
+    /// accounts of one come together: some institutions tell all of them in one answer.
     private func scheduleDaily(_ db: Connection, _ world: World) throws {
         let day: Int64 = 24 * 3600
-        let hash = id.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        let hash = authorization.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
         let own = Int64((hash ^ (hash >> 32)) % UInt64(day))
         let now = world.now()
         try Schedule.set(.daily, of: id, at: now - (now - own) % day + day, clock: testClock, in: scope, db)

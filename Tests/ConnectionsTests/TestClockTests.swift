@@ -112,6 +112,26 @@ struct TestClockTests {
         #expect(try await stage.clock(clock)["frozen_time"] == .int(Stage.start + 20 * Stage.day))
     }
 
+    @Test("refreshes the accounts of one authorization at one moment of the day, and those of another at another")
+    func together() async throws {
+        let stage = try await Stage(.memory)
+        let clock = try await stage.createClock()
+        let customer = try await stage.createCustomer("test_clock=\(clock)")
+        let (first, _) = try await stage.createSession(customer, Stage.everything)
+        let (second, _) = try await stage.createSession(customer, Stage.everything)
+        let ids =
+            try await stage.link([Stage.details("1"), Stage.details("2")], to: first)
+            + stage.link([Stage.details("3")], to: second, at: "fcinst_2")
+        for id in ids { try await stage.subscribe(id) }
+        try await stage.advance(clock, to: Stage.start + Stage.day)
+        var moments: [[Node]] = []
+        for id in ids {
+            let listed = try await stage.transactions(id)["data"]?.elements ?? []
+            moments.append(listed.compactMap { $0["transacted_at"] })
+        }
+        #expect(moments.allSatisfy { $0.count == 2 } && moments[0] == moments[1] && moments[0] != moments[2])
+    }
+
     @Test("announces the end of a link 30 days before, and ends it on the day", arguments: Store.allCases)
     func end(store: Store) async throws {
         let stage = try await Stage(store)
