@@ -81,6 +81,8 @@ public struct SettingsRefusal: Error {
 /// What connectors are given to work with.
 public struct ConnectorTools: Sendable {
     public let line: Line
+    /// For addresses that people give, not the operator.
+    public let peoplesLine: Line
     /// Seconds since the Unix epoch, as clocks on walls have them.
     public let now: @Sendable () -> Int64
     /// So many letters and digits that nobody can guess.
@@ -91,12 +93,14 @@ public struct ConnectorTools: Sendable {
 
     public init(
         line: Line,
+        peoplesLine: Line,
         now: @escaping @Sendable () -> Int64,
         secret: @escaping @Sendable (_ length: Int) -> String,
         mark: @escaping @Sendable (String) -> String
     ) {
         self.mark = mark
         self.line = line
+        self.peoplesLine = peoplesLine
         self.now = now
         self.secret = secret
     }

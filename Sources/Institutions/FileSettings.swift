@@ -40,7 +40,12 @@ extension SimpleFIN: ConfigurableConnector {
 
     public static let fields: [ConnectorField] = [
         .init("requests_per_day", .text, "The most requests for one person's token within 24 hours. Default: 24."),
-        .refreshInterval, .owesPositive,
+        .init(
+            "reaches_allowed_networks",
+            .flag,
+            "Whether tokens may lead into the networks of --allow-networks: whoever opens the flow can then make this "
+                + "server ask there. Default: false."
+        ), .refreshInterval, .owesPositive,
     ]
 
     public init(
@@ -53,7 +58,7 @@ extension SimpleFIN: ConfigurableConnector {
             institution,
             policy: try settings.policy(Self.standardPolicy, budget: budget),
             owesPositive: settings.flag("debts_are_positive") ?? false,
-            line: tools.line
+            line: settings.flag("reaches_allowed_networks") ?? false ? tools.line : tools.peoplesLine
         )
     }
 

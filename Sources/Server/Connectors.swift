@@ -34,7 +34,13 @@ struct Connectors: AsyncParsableCommand {
             }
             // Nobody signs in here, so nothing is marked.
             let world = World(milliseconds: Serve.wallClock)
-            return try ConfiguredInstitutions.read(path, world, Outbound(policy: policy), mark: { $0 })
+            return try ConfiguredInstitutions.read(
+                path,
+                world,
+                Outbound(policy: policy),
+                forPeople: .publicOnly,
+                mark: { $0 }
+            )
         }
     }
 
@@ -130,10 +136,12 @@ extension ConnectorError {
 
 /// The operator's institutions, read from their file with its secrets.
 enum ConfiguredInstitutions {
+    /// - Parameter forPeople: what the addresses may be that people give.
     static func read(
         _ path: String,
         _ world: World,
         _ outbound: Outbound,
+        forPeople policy: Outbound.Policy,
         mark: @escaping @Sendable (String) -> String
     ) throws -> [any ConfigurableConnector] {
         guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
@@ -141,6 +149,7 @@ enum ConfiguredInstitutions {
         }
         let tools = ConnectorTools(
             line: Line(outbound),
+            peoplesLine: Line(outbound.under(policy)),
             now: { world.wall() },
             secret: { world.secret("", length: $0) },
             mark: mark

@@ -104,8 +104,14 @@ struct Serve: AsyncParsableCommand {
     /// The operator's own institutions.
     private func configured(_ settings: ServeSettings, _ world: World, _ marker: Marker) throws -> [any Connector] {
         guard let path = settings.connectors else { return [] }
-        let policy = settings.webhooks.policy(livemode: settings.keyFile != nil)
-        return try ConfiguredInstitutions.read(path, world, Outbound(policy: policy), mark: marker.mark)
+        let livemode = settings.keyFile != nil
+        return try ConfiguredInstitutions.read(
+            path,
+            world,
+            Outbound(policy: settings.webhooks.policy(livemode: livemode)),
+            forPeople: livemode ? .publicOnly : .withLoopback,
+            mark: marker.mark
+        )
     }
 
     /// Chance follows from the seed where there is one, another for each start on the same data.

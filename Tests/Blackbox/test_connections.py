@@ -5,6 +5,7 @@ import base64
 import concurrent.futures
 import http.server
 import json
+import os
 import pathlib
 import threading
 import time
@@ -12,8 +13,9 @@ import urllib.parse
 
 import pytest
 
-from support import Flow, good, refused, wait_until
+from support import API, Flow, good, new_server, refused, wait_until
 from test_files import PERMISSIONS, refresh, transactions
+from test_isolation import make_key
 
 PASSWORD = "canary-password-2f6d0c"
 SIMPLEFIN, DIRECT = "Money Bridge", "Paper and Sons"
@@ -231,6 +233,28 @@ def test_a_token_that_is_given_twice_at_once_is_not_lost(connected, banks):
         banks.may_claim.set()
         assert first.result()["next_pane"] == "account_picker"
     assert len(flow.accounts(auth)) == 3
+
+
+def test_a_stranger_cannot_reach_the_operators_networks_by_a_token(tmp_path, banks):
+    file, ring = tmp_path / "banks.yaml", tmp_path / "ring"
+    allowed = CONFIGURATION.replace("{{refresh_seconds: 1}}", "{{reaches_allowed_networks: true}}", 1)
+    allowed = allowed.replace("fcinst_SimpleFINTest1", "fcinst_SimpleFINTest2").replace(SIMPLEFIN, "Our own")
+    own = allowed.splitlines()[2:4]
+    file.write_text((CONFIGURATION + "\n".join(own)).format(url=banks.url))
+    ring.write_text(f"7:{base64.b64encode(os.urandom(32)).decode()}\n")
+    server = new_server(tmp_path, ["--key-file", str(ring), "--connectors", str(file),
+                                   "--allow-networks", "127.0.0.0/8"]).start()
+    try:
+        keys = [make_key(server, "--kind", kind, "--live") for kind in ("secret", "publishable")]
+        flow = Flow(server.url, API(server.url, keys[0]).session(**PERMISSIONS), keys[1])
+        flow.consent()
+        auth = good(flow.start(SIMPLEFIN))
+        assert "cannot be used" in answer(flow, auth, token=banks.token)["prompt"]["error"]
+        assert banks.claimed == 0
+        auth = good(flow.start("Our own"))
+        assert answer(flow, auth, token=banks.token)["next_pane"] == "account_picker"
+    finally:
+        server.stop()
 
 
 def deactivate(raw, *accounts):

@@ -81,6 +81,7 @@ func serve(_ router: Router<BasicRequestContext>) async throws -> String {
 func exampleFile(_ text: String) throws(FileError) -> [any ConfigurableConnector] {
     let tools = ConnectorTools(
         line: Line(Outbound(policy: .withLoopback), patience: .seconds(120)),
+        peoplesLine: Line(Outbound(policy: .publicOnly)),
         now: { Exhibit.now },
         secret: TestBank.secret,
         mark: { "mark of \($0)" }

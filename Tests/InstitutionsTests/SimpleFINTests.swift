@@ -186,6 +186,25 @@ struct SimpleFINTests {
         }
     }
 
+    @Test("reaches what the operator allowed only where the institution says that tokens may lead there")
+    func reach() async throws {
+        let server = try await SimpleFINServer()
+        for isAllowed in [false, true] {
+            let file = """
+                institutions:
+                  - id: fcinst_SimpleFINTest1
+                    name: Bridge
+                    domain: bridge.example
+                    connector: simplefin
+                    settings: {\(isAllowed ? "reaches_allowed_networks: true" : "requests_per_day: 9")}
+                """
+            let connector = try #require(try exampleFile(file).first as? SimpleFIN)
+            #expect((complaint(try await paste(server.token, connector)) == nil) == isAllowed)
+        }
+        let request = try #require(server.asked.first)
+        #expect(request.headers["user-agent"] == "Linkspan")
+    }
+
     @Test("reads version 2, and finds the bank, the digits and the kind of an account")
     func second() async throws {
         let server = try await SimpleFINServer()
