@@ -245,13 +245,12 @@ struct OFXReader: Sendable {
     /// The rest of a tag behind its name: spaces, and in XML attributes, which say nothing here.
     private func attributes(_ name: String, _ isClosing: Bool, from index: Int) -> Markup {
         let limit = min(buffer.count, index + Self.maximumName * 16)
-        guard let close = find(UInt8(ascii: ">"), from: index), close < limit else {
-            return limit < buffer.count ? .text : .incomplete
-        }
+        let end = buffer[index..<limit].firstIndex { $0 == UInt8(ascii: ">") || $0 == UInt8(ascii: "<") }
+        guard let close = end else { return limit < buffer.count ? .text : .incomplete }
+        guard buffer[close] == UInt8(ascii: ">") else { return .text }
         let rest = buffer[index..<close]
         let isEmpty = rest.last == UInt8(ascii: "/")
         let hasAttributes = rest.contains(UInt8(ascii: "="))
-        guard !rest.contains(UInt8(ascii: "<")) else { return .text }
         guard hasAttributes || rest.allSatisfy({ Self.isSpace($0) || $0 == UInt8(ascii: "/") }) else { return .text }
         return .tag(name, isClosing ? .closing : isEmpty ? .empty : .opening, end: close + 1)
     }
@@ -268,11 +267,12 @@ struct OFXReader: Sendable {
         if buffer.starts(with: Array("%PDF".utf8)) { throw OFXFault(1, "the file is a PDF, not an OFX file") }
         var index = start
         while let open = find(UInt8(ascii: "<"), from: index), open < Self.maximumHeader {
-            guard open + 9 < buffer.count || isAtEnd else { return false }
+            guard open + Self.maximumName < buffer.count || isAtEnd else { return false }
             if begins("<!DOCTYPE", at: open) || begins("<!ENTITY", at: open) {
                 throw OFXFault(line(of: open), "it declares a document type or entities, which are not read")
             }
-            if begins("<OFX", at: open) || begins("<OFX:OFX", at: open) {
+            let name = buffer[(open + 1)...].prefix(Self.maximumName).prefix(while: Self.isName)
+            if Self.name(name) == "OFX" {
                 try checkHeader(buffer[start..<open])
                 consume(to: open)
                 hasHeader = true
@@ -312,17 +312,19 @@ struct OFXReader: Sendable {
     private func lines(in range: Range<Int>) -> Int {
         var count = 0
         var index = range.lowerBound
-        while let next = find(UInt8(ascii: "\n"), from: index), next < range.upperBound {
+        while let next = find(UInt8(ascii: "\n"), from: index, to: range.upperBound) {
             count += 1
             index = next + 1
         }
         return count
     }
 
-    private func find(_ byte: UInt8, from index: Int) -> Int? {
+    /// - Parameter end: what is not looked at; the end of the buffer where it is nil.
+    private func find(_ byte: UInt8, from index: Int, to end: Int? = nil) -> Int? {
         buffer.withUnsafeBytes { bytes in
-            guard let base = bytes.baseAddress, index < bytes.count,
-                let found = memchr(base + index, Int32(byte), bytes.count - index)
+            let end = min(end ?? bytes.count, bytes.count)
+            guard let base = bytes.baseAddress, index < end,
+                let found = memchr(base + index, Int32(byte), end - index)
             else { return nil }
             return UnsafeRawPointer(found) - base
         }
@@ -331,7 +333,7 @@ struct OFXReader: Sendable {
     private func find(_ text: StaticString, from index: Int, within distance: Int) -> Int? {
         var index = index
         let limit = index + distance
-        while let candidate = find(text.utf8Start.pointee, from: index), candidate < limit {
+        while let candidate = find(text.utf8Start.pointee, from: index, to: limit) {
             if begins(text, at: candidate) { return candidate }
             index = candidate + 1
         }
@@ -505,7 +507,7 @@ extension OFXReader {
         "BANKTRANLIST", "BANKTRANLISTP", "CCACCTFROM", "CCACCTINFO", "CCSTMTRS", "CCSTMTTRNRS", "CREDITCARDMSGSRSV1",
         "INVACCTFROM", "INVACCTINFO", "INVBAL", "INVBANKTRAN", "INVSTMTMSGSRSV1", "INVSTMTRS", "INVSTMTTRNRS",
         "INVTRANLIST", "LEDGERBAL", "LOANACCTFROM", "LOANACCTINFO", "LOANMSGSRSV1", "LOANSTMTRS", "LOANSTMTTRN",
-        "LOANSTMTTRNRS", "LOANTRANLIST", "OFX", "PRINBAL", "SIGNONMSGSRSV1", "SONRS", "STATUS", "STMTRS", "STMTTRN",
+        "LOANSTMTTRNRS", "LOANTRANLIST", "OFX", "SIGNONMSGSRSV1", "SONRS", "STATUS", "STMTRS", "STMTTRN",
         "STMTTRNP", "STMTTRNRS",
     ]
 

@@ -1,9 +1,12 @@
 /// Dates and amounts as OFX spells them.
 ///
 /// It promises exact numbers: no binary fraction is involved, and a date without a time is the first second of its day
-/// in UTC, never moved by a zone. It takes what banks write beside the standard: a decimal comma, a leading plus,
-/// groups of digits, no digit before the point, dashes in a date, milliseconds behind a colon, a zone without an
-/// offset. It refuses days that no calendar has and what is no number.
+/// in UTC, never moved by a zone. It takes what banks write beside the standard: a decimal comma, a plus, a minus
+/// behind the number or parentheses for it, groups of digits, no digit before the point, dashes in a date, the hour
+/// 24, milliseconds behind a colon, a zone without an offset or with minutes. It refuses days that no calendar has and
+/// what is no number.
+
+internal import FoundationEssentials
 
 struct OFXDate: Sendable, Equatable {
     /// Seconds since the Unix epoch.
@@ -26,7 +29,8 @@ struct OFXDate: Sendable, Equatable {
         guard digits.count > 8 else { seconds = midnight; return }
         let time = (Int64(digits.dropFirst(8)) ?? 0) * (digits.count == 10 ? 10_000 : digits.count == 12 ? 100 : 1)
         let (hour, minute, second) = (time / 10_000, time / 100 % 100, time % 100)
-        guard hour < 24, minute < 60, second <= 60 else { return nil }
+        // The end of a day may be written as its hour 24.
+        guard hour < 24 || time == 240_000, minute < 60, second <= 60 else { return nil }
         seconds = midnight + hour * 3600 + minute * 60 + second - Self.offset(rest)
     }
 
@@ -49,8 +53,10 @@ struct OFXDate: Sendable, Equatable {
         let number = hours.drop { $0 == "-" || $0 == "+" }.split(separator: ".", omittingEmptySubsequences: false)
         if let first = number.first, let whole = Int64(first), whole <= 14 {
             let fraction = number.count > 1 ? number[1].prefix(2) : ""
-            let hundredths = (Int64(fraction) ?? 0) * (fraction.count == 1 ? 10 : 1)
-            let seconds = whole * 3600 + hundredths * 36
+            // Of the quarters of an hour some banks write the minutes.
+            let isMinutes = ["15", "30", "45"].contains(fraction)
+            let part = (Int64(fraction) ?? 0) * (isMinutes ? 60 : fraction.count == 1 ? 360 : 36)
+            let seconds = whole * 3600 + part
             return isWest ? -seconds : seconds
         }
         return parts.count > 1 ? (zones[parts[1].uppercased()] ?? 0) * 3600 : 0
@@ -82,13 +88,24 @@ enum WrittenAmount {
         canonical(text).flatMap { Money($0, currency)?.minorUnits }
     }
 
+    /// The exact number, or nil.
+    static func decimal(_ text: String) -> Decimal? {
+        canonical(text).flatMap { Decimal(string: $0) }
+    }
+
     /// An amount as ``Money`` takes it, or nil. A comma is a decimal mark, unless a point follows it or there are more
-    /// of them, and the other way round.
+    /// of them, and the other way round. Apostrophes and spaces group digits, and there is one sign.
     static func canonical(_ text: String) -> String? {
-        var text = text.filter { $0 != " " }
-        if text.hasPrefix("\u{2212}") { text = "-" + text.dropFirst() }
-        let sign = text.hasPrefix("-") ? "-" : ""
-        let number = text.hasPrefix("-") || text.hasPrefix("+") ? text.dropFirst() : text[...]
+        var number = text.filter { !$0.isWhitespace && $0 != "'" && $0 != "\u{2019}" }[...]
+        var signs: [Character] = []
+        if number.hasPrefix("("), number.hasSuffix(")") {
+            number = number.dropFirst().dropLast()
+            signs.append("-")
+        }
+        if let first = number.first, "-+\u{2212}".contains(first) { signs.append(number.removeFirst()) }
+        if let last = number.last, "-+\u{2212}".contains(last) { signs.append(number.removeLast()) }
+        guard signs.count <= 1 else { return nil }
+        let sign = signs == ["+"] || signs.isEmpty ? "" : "-"
         guard number.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 || $0 == 44 || $0 == 46 }) else { return nil }
         guard let mark = number.last(where: { $0 == "," || $0 == "." }) else {
             return number.isEmpty ? nil : sign + number

@@ -66,7 +66,10 @@ struct OFXReaderTests {
             .open("OFX"), .open("STMTTRN"), .leaf("TRNAMT", "-1.50"), .leaf("NAME", "Baker"), .close("STMTTRN"),
             .close("OFX"),
         ]
-        for text in [sgml, xml, mixture, spaced, namespaced] { #expect(try read(text) == expected, "\(text)") }
+        let prefixed = namespaced.replacing("ofx:", with: "bank-1.x:")
+        for text in [sgml, xml, mixture, spaced, namespaced, prefixed] {
+            #expect(try read(text) == expected, "\(text)")
+        }
     }
 
     @Test("takes a document in pieces of any size")
@@ -97,6 +100,8 @@ struct OFXReaderTests {
             ]
         )
         #expect(try read("<OFX></STMTTRN><X><NAME>a</X></OFX>").count == 5, "a closing tag of nothing is nothing")
+        let principal = try read("<OFX><L><PRINBAL>-5.00<X>1</L><L><PRINBAL><BALAMT>-5.00</PRINBAL></L></OFX>")
+        #expect(values("PRINBAL", in: principal) == ["-5.00"] && values("BALAMT", in: principal) == ["-5.00"])
     }
 
     @Test(
@@ -132,6 +137,7 @@ struct OFXReaderTests {
             ("<OFX>\n<B><STMTRS>\n<STMTTRN><FITID>1\n", 4, "in the middle of STMTTRN"),
             ("!Type:Bank\nD01/02/2024\nT-5.00\n^\n", nil, "not an OFX file"), ("", nil, "not an OFX file"),
             ("date,amount\n2024-01-01,5\n", nil, "not an OFX file"), ("PK\u{3}\u{4}", 1, "archive"),
+            ("<html><OFXIT></html>", nil, "not an OFX file"),
             ("%PDF-1.4 <OFX>", 1, "PDF"), ("COMPRESSION:TYPE1\n\n<OFX></OFX>", nil, "compressed"),
         ] as [(String, Int?, String)]
     )
@@ -159,6 +165,17 @@ struct OFXReaderTests {
         }
     }
 
+    /// Every byte is looked at a bounded number of times: what is on one line, or looks like a tag over and over, takes
+    /// no longer than the rest.
+    @Test("reads in time what is made to take long", .timeLimit(.minutes(1)))
+    func time() throws {
+        let before = "<OFX><STMTTRN><MEMO>"
+        for piece in ["<A ", "<A b=c ", "</A ", "<!-", "<MEMO>x", "<MEMO>x</MEMO>", "<X/>"] {
+            let text = before + String(repeating: piece, count: 4_000_000 / piece.utf8.count) + "</STMTTRN></OFX>"
+            _ = fault(text)
+        }
+    }
+
     @Test("tells dates apart from what is none, with and without a zone")
     func dates() {
         let table: [(String, Int64?)] = [
@@ -166,6 +183,8 @@ struct OFXReaderTests {
             ("20090401122017.000[-5:EST]", 1_238_606_417), ("20091215202000.000[-:EST]", 1_260_926_400),
             ("20180804093914:014", 1_533_375_554), ("20240101120000[5.5:IST]", 1_704_090_600),
             ("20240101120000[+0:GMT]", 1_704_110_400), ("202401011200", 1_704_110_400), ("2024-01-01", 1_704_067_200),
+            ("20240101120000[+5.30:IST]", 1_704_090_600), ("20240101120000[5.75:NPT]", 1_704_089_700),
+            ("20240101120000[-3.30:NST]", 1_704_123_000), ("20240101240000", 1_704_153_600), ("20240101240001", nil),
             ("", nil), ("2024", nil), ("20240101250000", nil), ("00000000", nil), ("yesterday", nil),
         ]
         for (text, seconds) in table { #expect(OFXDate(text)?.seconds == seconds, "\(text)") }
@@ -180,7 +199,10 @@ struct OFXReaderTests {
             ("12,34", 1234), ("1.234,56", 123_456), ("1,234.56", 123_456), ("1,234,567", 123_456_700), (".5", 50),
             ("-,5", -50), ("5.", 500), ("0", 0), ("-0.00", 0), ("90071992547409.93", 9_007_199_254_740_993),
             ("0.005", 0), ("0.015", 2), ("$120", nil), ("", nil), ("1.2x", nil), ("1e3", nil), ("--1", nil), (".", nil),
-            ("1,23,4.5", nil), ("1.2.3,4,5", nil), ("99999999999999999999", nil),
+            ("1,23,4.5", nil), ("1.2.3,4,5", nil), ("99999999999999999999", nil), ("12.50-", -1250), ("12.50+", 1250),
+            ("(12.50)", -1250), ("(1,234.50)", -123_450), ("1'234.50", 123_450), ("-1\u{2019}234,50", -123_450),
+            ("1\u{202F}234,50", 123_450), ("-12.50-", nil), ("(-12.50)", nil), ("(12.50", nil), ("()", nil), ("-", nil),
+            ("12-50", nil),
         ]
         for (text, expected) in table { #expect(WrittenAmount.minorUnits(text, "usd") == expected, "\(text)") }
         #expect(WrittenAmount.minorUnits("1250", "jpy") == 1250 && WrittenAmount.minorUnits("1,250", "kwd") == 1250)
