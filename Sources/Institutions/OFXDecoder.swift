@@ -2,7 +2,11 @@
 ///
 /// Items come in the order of the document, each when its aggregate ends, so that a statement follows its transactions.
 /// It promises to read whatever is there and to leave out what is not: a field that is missing or empty is nil, and
-/// what a field means is decided where it is used. It holds one transaction and one statement at a time.
+/// what a field means is decided where it is used. It holds one transaction and one statement at a time, and what it
+/// gives out has bounds: what is longer than banks write is cut, and of what there is more of than they send the rest
+/// is left out.
+
+internal import FoundationEssentials
 
 enum OFXItem: Sendable {
     case signOn(OFXSignOn)
@@ -18,8 +22,21 @@ enum OFXItem: Sendable {
 
 struct OFXStatus: Sendable, Equatable {
     var code = 0
-    var isError = false
+    /// `INFO`, `WARN` or `ERROR`, in upper case; nil where the bank does not say.
+    var severity: String?
     var message: String?
+
+    /// What the person must do, which some banks call no error.
+    private static let demands: Set<Int> = [3000, 3001, 15_000, 15_512, 15_513]
+
+    /// Whether there is no answer. Warnings come with one.
+    var isRefusal: Bool {
+        switch severity {
+        case "ERROR": true
+        case "INFO", "WARN": Self.demands.contains(code)
+        default: code >= 2000
+        }
+    }
 }
 
 struct OFXSignOn: Sendable {
@@ -92,6 +109,12 @@ struct OFXStatement: Sendable, Codable {
     var currency: String?
     var ledger: Amount?
     var available: Amount?
+    /// What the positions of an investment account are worth, by currency as it was written; under an empty text what
+    /// is in the statement's.
+    var positions: [String: Decimal] = [:]
+    var hasUnreadablePosition = false
+    /// Of a 401(k): all that is in it.
+    var total: String?
     /// The moment of the whole statement, for investments.
     var asOf: String?
     var begins: String?
@@ -106,6 +129,11 @@ struct OFXStatement: Sendable, Codable {
         var amount: String?
         var asOf: String?
     }
+
+    fileprivate struct Position: Sendable {
+        var value: String?
+        var currency = ""
+    }
 }
 
 struct OFXDecoder: Sendable {
@@ -119,6 +147,10 @@ struct OFXDecoder: Sendable {
     private var holder = Holder()
     private var profile: OFXProfile?
     private var challenge = (id: "", label: "")
+    private var position = OFXStatement.Position()
+
+    private static let maximumOwners = 100
+    private static let maximumAddresses = 100
 
     init() {
         reader = OFXReader()
@@ -168,6 +200,7 @@ struct OFXDecoder: Sendable {
         case "PRIMARYHOLDER", "SECONDARYHOLDER", "CONTACTPROF": holder = Holder()
         case "PROFRS": profile = OFXProfile()
         case "MFACHALLENGE": challenge = ("", "")
+        case "INVPOS": position = .init()
         default: break
         }
     }
@@ -207,7 +240,10 @@ struct OFXDecoder: Sendable {
             offer = nil
             return .offer(done)
         case "PRIMARYHOLDER", "SECONDARYHOLDER", "CONTACTPROF":
-            if let owner = holder.owner { offer?.owners.append(owner) }
+            if let owner = holder.owner, offer?.owners.count ?? 0 < Self.maximumOwners { offer?.owners.append(owner) }
+            return nil
+        case "INVPOS":
+            statement.mutate { $0.take(position) }
             return nil
         case "PROFRS":
             guard let done = profile else { return nil }
@@ -220,8 +256,30 @@ struct OFXDecoder: Sendable {
 
     // MARK: Leaves
 
+    private static let longestText = 1024
+    private static let longestNumber = 256
+
+    /// Fields that tell one thing from others, and amounts.
+    private static let numbers: Set<String> = [
+        "ACCTID", "ACCTTYPE", "AVAILCASH", "BALAMT", "BANKID", "BRANCHID", "BROKERID", "CHECKNUM", "CORRECTFITID",
+        "CURDEF", "CURSYM", "DTASOF", "DTAVAIL", "DTEND", "DTPOSTED", "DTSERVER", "DTSTART", "DTTRAN", "DTUSER",
+        "FITID",
+        "LOANACCTID", "LOANACCTTYPE", "LOANTYPE", "MFAPHRASEID", "MKTVAL", "PRINBAL", "REFNUM", "TOTAL", "TRNAMT",
+        "TRNTYPE", "VALUEDATE",
+    ]
+
+    /// A value within its length. What opens accounts is left whole.
+    private static func cut(_ value: String, of name: String) -> String {
+        guard value.utf8.count > longestNumber, name != "ACCESSKEY" else { return value }
+        let limit = numbers.contains(name) ? longestNumber : longestText
+        guard value.utf8.count > limit else { return value }
+        // Not in the middle of a letter.
+        return String(decoding: value.utf8.prefix(limit - 3), as: UTF8.self).filter { $0 != "\u{FFFD}" }
+    }
+
     private mutating func leaf(_ name: String, _ value: String) {
         let parent = reader.path.last ?? ""
+        let value = Self.cut(value, of: name)
         if transaction != nil { return transactionLeaf(name, value, parent) }
         switch parent {
         case "STATUS": statusLeaf(name, value)
@@ -231,6 +289,8 @@ struct OFXDecoder: Sendable {
         case "STMTRS", "CCSTMTRS", "LOANSTMTRS", "INVSTMTRS", "BANKTRANLIST", "BANKTRANLISTP", "LOANTRANLIST",
             "INVTRANLIST", "LEDGERBAL", "AVAILBAL", "PRINBAL", "INVBAL", "INV401KBAL":
             statementLeaf(name, value, parent)
+        case "INVPOS": if name == "MKTVAL" { position.value = value }
+        case "CURRENCY": if name == "CURSYM", reader.path.dropLast().last == "INVPOS" { position.currency = value }
         case "ACCTINFO": if name == "DESC" || name == "NAME" && offer?.description == nil { offer?.description = value }
         case "PRIMARYHOLDER", "SECONDARYHOLDER", "CONTACTPROF", "CONTACTNAMES", "CONTACTNAME": holder.take(name, value)
         case "MFACHALLENGE":
@@ -240,12 +300,21 @@ struct OFXDecoder: Sendable {
         }
     }
 
+    /// What is in these is not the transaction's own.
+    private static let parts: Set<String> = [
+        "BANKACCTTO", "CCACCTTO", "CURRENCY", "EXTDPAYEE", "IMAGEDATA", "LOANTRNAMT", "ORIGCURRENCY", "PAYEE",
+    ]
+
     private mutating func transactionLeaf(_ name: String, _ value: String, _ parent: String) {
         switch (parent, name) {
         case ("PAYEE", "NAME"): transaction?.payee = value
         case ("CURRENCY", "CURSYM"): transaction?.currency = value
+        case _ where Self.parts.contains(parent): return
         case ("STMTTRN", _), ("STMTTRNP", _), ("LOANSTMTTRN", _): break
-        default: return
+        // A leaf of the bank's own that is empty and not closed looks like an aggregate, in which the rest stands.
+        case (_, "NAME"): if transaction?.name != nil { return }
+        case (_, "MEMO"): if transaction?.memo != nil { return }
+        default: break
         }
         switch name {
         case "DTPOSTED", "DTTRAN": transaction?.posted = value
@@ -258,7 +327,7 @@ struct OFXDecoder: Sendable {
         case "CORRECTACTION": transaction?.isDeletion = value.uppercased() == "DELETE"
         case "CHECKNUM": transaction?.checkNumber = value
         case "REFNUM": transaction?.reference = value
-        case "NAME" where parent != "PAYEE": transaction?.name = value
+        case "NAME": transaction?.name = value
         case "EXTDNAME": transaction?.extendedName = value
         case "MEMO": transaction?.memo = value
         case "CURRENCY" where Money.exponent(of: value) != nil: transaction?.currency = value
@@ -269,7 +338,7 @@ struct OFXDecoder: Sendable {
     private mutating func statusLeaf(_ name: String, _ value: String) {
         switch name {
         case "CODE": status?.code = Int(value) ?? 2000
-        case "SEVERITY": status?.isError = value.uppercased() == "ERROR"
+        case "SEVERITY": status?.severity = value.uppercased()
         case "MESSAGE": status?.message = value
         default: break
         }
@@ -314,11 +383,9 @@ struct OFXDecoder: Sendable {
             case ("AVAILBAL", "BALAMT"): statement.available?.amount = value
             case ("AVAILBAL", "DTASOF"): statement.available?.asOf = value
             case ("LOANSTMTRS", "PRINBAL"): statement.ledger = .init(amount: value)
-            case ("INVSTMTRS", "DTASOF"): statement.asOf = value
-            case ("INVBAL", "AVAILCASH"):
-                statement.ledger = .init(amount: value)
-                statement.available = .init(amount: value)
-            case ("INV401KBAL", "TOTAL"): if statement.ledger == nil { statement.ledger = .init(amount: value) }
+            case ("INVSTMTRS", "DTASOF"), ("LOANSTMTRS", "DTASOF"): statement.asOf = value
+            case ("INVBAL", "AVAILCASH"): statement.available = .init(amount: value)
+            case ("INV401KBAL", "TOTAL"): statement.total = value
             default: break
             }
         }
@@ -329,7 +396,9 @@ struct OFXDecoder: Sendable {
         let isYes = value.uppercased() == "Y"
         switch (parent, name) {
         case ("MSGSETCORE", "URL"):
-            if let set = reader.path.dropLast().last { profile?.addresses[set] = value }
+            if let set = reader.path.dropLast().last, profile?.addresses.count ?? 0 < Self.maximumAddresses {
+                profile?.addresses[set] = value
+            }
         case ("SIGNONINFO", "CLIENTUIDREQ"): profile?.needsClientID = isYes
         case ("SIGNONINFO", "ACCESSTOKENREQ"): profile?.needsAccessToken = isYes
         case ("SIGNONINFO", "MFACHALLENGEFIRST"): profile?.asksChallengeFirst = isYes
@@ -343,7 +412,14 @@ struct OFXDecoder: Sendable {
     private struct Holder: Sendable {
         private var parts: [String: String] = [:]
 
-        mutating func take(_ name: String, _ value: String) { parts[name] = value }
+        private static let names: Set<String> = [
+            "ADDR1", "ADDR2", "ADDR3", "CITY", "COMPANYNAME", "CONTACTNAME", "COUNTRY", "DAYPHONE", "EMAIL", "EVEPHONE",
+            "FIRSTNAME", "LASTNAME", "MIDDLENAME", "NAME", "PHONE", "POSTALCODE", "STATE",
+        ]
+
+        mutating func take(_ name: String, _ value: String) {
+            if Self.names.contains(name) { parts[name] = value }
+        }
 
         private func joined(_ names: [String], _ separator: String) -> String? {
             let values = names.compactMap { parts[$0] }
@@ -360,6 +436,21 @@ struct OFXDecoder: Sendable {
                 phone: parts["DAYPHONE"] ?? parts["EVEPHONE"] ?? parts["PHONE"],
                 address: joined(["ADDR1", "ADDR2", "ADDR3", "CITY", "STATE", "POSTALCODE", "COUNTRY"], ", ")
             )
+        }
+    }
+}
+
+extension OFXStatement {
+    /// Adds a position up.
+    fileprivate mutating func take(_ position: Position) {
+        guard let value = position.value else { return }
+        var currency = position.currency.uppercased()
+        if currency == self.currency?.uppercased() { currency = "" }
+        let sum = WrittenAmount.decimal(value).map { (positions[currency] ?? 0) + $0 }
+        if let sum, sum.isFinite, currency.isEmpty || Money.exponent(of: currency) != nil {
+            positions[currency] = sum
+        } else {
+            hasUnreadablePosition = true
         }
     }
 }

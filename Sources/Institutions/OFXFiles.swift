@@ -126,8 +126,8 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
                 owesPositive: owesPositive
             )
         }
-        guard let newest = balances.compactMap({ $0 }).max(by: { $0.asOf < $1.asOf }) else { throw .unsupported }
-        return newest
+        guard let balance = Balance(newestOf: balances.compactMap { $0 }) else { throw .unsupported }
+        return balance
     }
 
     public func transactions(

@@ -2,7 +2,8 @@
 /// on.
 ///
 /// It promises that accounts and balances can be told without the file, and that transactions can be read from the
-/// middle of it. It holds no transaction, so it is small however large the file is.
+/// middle of it. It holds no transaction, and no more accounts, statements and corrections than people have, so it is
+/// small however large the file is.
 
 internal import Foundation
 
@@ -31,21 +32,31 @@ struct OFXIndex: Sendable, Codable {
     }
 
     private static let maximumAccounts = 1000
-    private static let maximumCorrections = 10_000
+    private static let maximumCorrections = 2000
     private static let namedLines = 3
+
+    /// What is known while the file is read, and not needed any more then.
+    private struct Reading {
+        /// The currency of statements that name none.
+        let currency: String?
+        var refusal: OFXStatus?
+        /// FITIDs that corrections name.
+        var corrected: Set<String> = []
+        /// Where an account stands in ``accounts``, by its key.
+        var places: [String: Int] = [:]
+    }
 
     /// - Parameter currency: of statements that name none.
     /// - Throws: what the file's keeper throws; a file that cannot be read is answered as a fault.
     static func make(_ upload: Upload, currency: String?) async throws(ConnectorError) -> Result<OFXIndex, OFXFault> {
         var index = OFXIndex()
-        var refusal: OFXStatus?
-        var corrected: Set<String> = []
+        var reading = Reading(currency: currency)
         do {
             index.file = try await items(of: upload) { item, current throws(OFXFault) in
-                try index.take(item, current, currency, &refusal, &corrected)
+                try index.take(item, current, &reading)
             }
-            guard !index.accounts.isEmpty else { return .failure(empty(refusal)) }
-            if !corrected.isEmpty { try await index.resolve(corrected, upload, currency) }
+            guard !index.accounts.isEmpty else { return .failure(empty(reading.refusal)) }
+            if !reading.corrected.isEmpty { try await index.resolve(reading, upload) }
             return .success(index)
         } catch let fault as OFXFault {
             return .failure(fault)
@@ -85,54 +96,57 @@ struct OFXIndex: Sendable, Codable {
     private mutating func take(
         _ item: OFXItem,
         _ current: OFXStatement?,
-        _ currency: String?,
-        _ refusal: inout OFXStatus?,
-        _ corrected: inout Set<String>
+        _ reading: inout Reading
     ) throws(OFXFault) {
         switch item {
         case .signOn(let signOn):
             organization = organization ?? signOn.organization
             serverTime = signOn.serverTime?.seconds ?? serverTime
-            if signOn.status.isError { refusal = refusal ?? signOn.status }
-        case .status(let status, _): if status.isError { refusal = refusal ?? status }
+            if signOn.status.isRefusal { reading.refusal = reading.refusal ?? signOn.status }
+        case .status(let status, _): if status.isRefusal { reading.refusal = reading.refusal ?? status }
         case .offer(let offer):
-            if let account = offer.account { try add(account, offer.description) }
+            if let account = offer.account { try add(account, offer.description, &reading) }
         case .transaction(let transaction):
             transactions += 1
-            if let fitid = transaction.correctedFITID { corrected.insert(fitid) }
-            guard corrected.count <= Self.maximumCorrections else {
+            if let fitid = transaction.correctedFITID { reading.corrected.insert(fitid) }
+            guard reading.corrected.count <= Self.maximumCorrections else {
                 throw OFXFault(transaction.line, "there are too many corrections")
             }
-            let isReadable = transaction.readable(in: current?.usableCurrency ?? currency) != nil
+            let isReadable = transaction.readable(in: current?.usableCurrency ?? reading.currency) != nil
             guard !isReadable, !transaction.isDeletion else { return }
             unreadable += 1
             if unreadable <= Self.namedLines { unreadableLines.append(transaction.line) }
         case .statement(let statement):
             guard !statement.account.number.isEmpty else { return }
-            try add(statement.account, nil)
+            try add(statement.account, nil, &reading)
             statements.append(statement)
             guard statements.count <= Self.maximumAccounts else { throw OFXFault(nil, "there are too many statements") }
         case .challenge, .profile: break
         }
     }
 
-    private mutating func add(_ account: OFXAccount, _ description: String?) throws(OFXFault) {
+    private mutating func add(
+        _ account: OFXAccount,
+        _ description: String?,
+        _ reading: inout Reading
+    ) throws(OFXFault) {
         guard !account.number.isEmpty else { return }
-        if let known = accounts.firstIndex(where: { $0.account.key == account.key }) {
+        if let known = reading.places[account.key] {
             accounts[known].description = accounts[known].description ?? description
             return
         }
         guard accounts.count < Self.maximumAccounts else { throw OFXFault(nil, "there are too many accounts") }
+        reading.places[account.key] = accounts.count
         accounts.append(Account(account: account, description: description))
     }
 
     /// Finds what is corrected. It may stand anywhere, and mostly there is nothing: only then is the file read again.
-    private mutating func resolve(_ corrected: Set<String>, _ upload: Upload, _ currency: String?) async throws {
+    private mutating func resolve(_ reading: Reading, _ upload: Upload) async throws {
         var found: [String: String] = [:]
         _ = try await Self.items(of: upload) { item, current throws(OFXFault) in
             guard case .transaction(let transaction) = item, !transaction.isPending, !transaction.isDeletion,
-                let fitid = transaction.fitid, corrected.contains(fitid),
-                let readable = transaction.readable(in: current?.usableCurrency ?? currency)
+                let fitid = transaction.fitid, reading.corrected.contains(fitid),
+                let readable = transaction.readable(in: current?.usableCurrency ?? reading.currency)
             else { return }
             found[fitid] = readable.id(fitid)
         }

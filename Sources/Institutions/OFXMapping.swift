@@ -5,6 +5,8 @@
 /// known by its FITID together with its day and its amount, for there are banks that begin to count anew in every file.
 /// It refuses transactions without a day, an amount or a currency that can be read.
 
+internal import FoundationEssentials
+
 extension OFXAccount {
     /// What tells this account from others of its bank, as a text that the caller turns into an id.
     var key: String { "ofx|\(kind.rawValue)|\(bank)|\(number)|\(type)" }
@@ -65,21 +67,50 @@ extension OFXStatement {
         latest: Int64?,
         owesPositive: Bool
     ) -> Balance? {
-        guard let currency = usableCurrency ?? currency, let amount = ledger?.amount,
-            var current = WrittenAmount.minorUnits(amount, currency),
+        guard let currency = usableCurrency ?? currency, var current = current(in: currency),
             let asOf = [ledger?.asOf, self.asOf, ends].lazy.compactMap({ $0.flatMap(OFXDate.init)?.seconds }).first
                 ?? latest
         else { return nil }
         // The principal of a loan is owed, whatever its sign.
-        if account.kind == .loan { current = -abs(max(current, -Int64.max)) }
-        if owesPositive, account.kind == .card || account.type == "CREDITLINE" { current = -max(current, -Int64.max) }
+        if account.kind == .loan { current = current.mapValues { -abs(max($0, -Int64.max)) } }
+        if owesPositive, account.kind == .card || account.type == "CREDITLINE" {
+            current = current.mapValues { -max($0, -Int64.max) }
+        }
         // What is left of a card's limit is not the holder's money.
         let left = account.kind == .bank || account.kind == .investment ? available?.amount : nil
         let kind: Balance.Kind =
             category == .credit
-            ? .credit(used: [currency: current])
+            ? .credit(used: current)
             : .cash(available: left.flatMap { WrittenAmount.minorUnits($0, currency) }.map { [currency: $0] })
-        return Balance(asOf: asOf, current: [currency: current], kind: kind)
+        return Balance(asOf: asOf, current: current, kind: kind)
+    }
+
+    /// What is in the account, by currency.
+    /// - Parameter currency: of what names none.
+    private func current(in currency: String) -> [String: Int64]? {
+        guard account.kind == .investment else {
+            let amount = ledger?.amount.flatMap { WrittenAmount.minorUnits($0, currency) }
+            return amount.map { [currency: $0] }
+        }
+        // Some banks write nothing but zeros here beside positions that are worth something.
+        if let total, let sum = WrittenAmount.decimal(total), sum != 0 || positions.isEmpty {
+            return WrittenAmount.minorUnits(total, currency).map { [currency: $0] }
+        }
+        var sums = positions
+        if let cash = available?.amount {
+            guard let cash = WrittenAmount.decimal(cash) else { return nil }
+            sums["", default: 0] += cash
+        }
+        guard !hasUnreadablePosition, !sums.isEmpty else { return nil }
+        var current: [String: Int64] = [:]
+        for (name, sum) in sums {
+            let currency = name.isEmpty ? currency : name.lowercased()
+            guard let amount = Money("\(sum)", currency)?.minorUnits else { return nil }
+            let (total, overflows) = current[currency, default: 0].addingReportingOverflow(amount)
+            guard !overflows else { return nil }
+            current[currency] = total
+        }
+        return current
     }
 
     /// Over which moments a list of pending transactions is proof that there are no others.
@@ -89,6 +120,38 @@ extension OFXStatement {
             return nil
         }
         return Int64(0)..<max(1, end.seconds + 1)
+    }
+}
+
+extension Balance {
+    /// What several statements say of one account: of each currency the newest. Nil where there is none.
+    init?(newestOf balances: [Balance]) {
+        var newest: [String: Balance] = [:]
+        for balance in balances {
+            for currency in balance.current.keys where newest[currency].map({ $0.asOf < balance.asOf }) ?? true {
+                newest[currency] = balance
+            }
+        }
+        guard let first = balances.first, let asOf = newest.values.map(\.asOf).max() else { return nil }
+        var (current, amounts): ([String: Int64], [String: Int64]) = ([:], [:])
+        for (currency, balance) in newest {
+            current[currency] = balance.current[currency]
+            amounts[currency] = balance.kind.amounts?[currency]
+        }
+        let told = amounts.isEmpty ? nil : amounts
+        if case .credit = first.kind {
+            self.init(asOf: asOf, current: current, kind: .credit(used: told))
+        } else {
+            self.init(asOf: asOf, current: current, kind: .cash(available: told))
+        }
+    }
+}
+
+extension Balance.Kind {
+    fileprivate var amounts: [String: Int64]? {
+        switch self {
+        case .cash(let amounts), .credit(let amounts): amounts
+        }
     }
 }
 

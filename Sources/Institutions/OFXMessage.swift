@@ -131,7 +131,8 @@ struct OFXRequest: Sendable {
                 case .loan: break
                 case .investment:
                     request.leaf("INCOO", "N")
-                    request.aggregate("INCPOS") { request in request.leaf("INCLUDE", "N") }
+                    // The balance is that of all positions.
+                    request.aggregate("INCPOS") { request in request.leaf("INCLUDE", begin == nil ? "Y" : "N") }
                     request.leaf("INCBAL", "Y")
                 }
             }
@@ -238,6 +239,6 @@ struct OFXAnswer: Sendable {
 
     /// The first refusal: of the sign-on, or of what was asked.
     var refusal: OFXStatus? {
-        ([signOn.status] + statuses).first { $0.isError || $0.code >= 2000 }
+        ([signOn.status] + statuses).first(where: \.isRefusal)
     }
 }

@@ -84,7 +84,7 @@ struct OFXPages: Sendable {
                 switch item {
                 case .transaction(let raw):
                     let readable = raw.readable(in: statement.usableCurrency ?? currency)
-                    let count = page.transactions.count
+                    let count = page.transactions.count + page.removed.count
                     if count >= Self.pageSize, readable?.day.day != day || count >= Self.largestPage {
                         (place.offset, place.path) = (offset, path)
                         return true

@@ -235,6 +235,34 @@ def test_without_a_limit_there_are_no_files(own_server):
     assert flow.search(OFX) == []
 
 
+def peak(server):
+    """The most memory that a server has had, in MB."""
+    running = getattr(server, "servers", [server])
+    texts = [pathlib.Path(f"/proc/{one.process.pid}/status").read_text() for one in running]
+    return max(int(text.split("VmHWM:")[1].split()[0]) for text in texts) / 1024
+
+
+def test_a_large_file_is_read_in_little_memory(own_server):
+    server = own_server()
+    raw = server.api()
+    count = 20_000
+    entries = [
+        entry(f"2024{1 + number // 2000:02}{1 + number // 80 % 25:02}", "-1.25", str(number), "x" * 900)
+        for number in range(count)
+    ]
+    contents = statement(*entries)
+    assert len(contents) > 19_000_000
+    (small,) = link(raw, server, FIRST, raw.customer()["id"])
+    refresh(raw, small["id"], "transactions")
+    before = peak(server)
+    (account,) = link(raw, server, contents, raw.customer()["id"])
+    shown = refresh(raw, account["id"], "transactions")
+    assert shown["transaction_refresh"]["status"] == "succeeded"
+    assert peak(server) - before < 60, "MB"
+    listed = good(raw.get("/v1/financial_connections/transactions", {"account": account["id"], "limit": 100}))
+    assert listed["has_more"] and {one["amount"] for one in listed["data"]} == {-125}
+
+
 def test_nothing_of_a_file_can_be_read_on_the_disk_or_in_the_log(own_server):
     server = own_server(["--log-level", "trace"])
     raw = server.api()
@@ -269,7 +297,8 @@ WORLD = {
     "empty_balance.ofx": [("9749", "checking", None, 1, 12_000)],
     "error_message.ofx": "refused (2000): General Server Error",
     "fidelity-savings.ofx": [("0001", "other", None, 4, -177_840)],
-    "fidelity.ofx": [("7890", "other", {"usd": 1_807_398}, 3, -57)],
+    # Six positions of 14919.80 in sum, and 18073.98 in cash.
+    "fidelity.ofx": [("7890", "other", {"usd": 3_299_378}, 3, -57)],
     "investment_401k.ofx": [("5601", "other", {"usd": 100_000}, 0, 0)],
 }
 WITH_UNREADABLE = {"date_missing.ofx", "decimal_error.ofx"}

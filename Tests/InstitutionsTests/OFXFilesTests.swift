@@ -161,6 +161,115 @@ struct OFXFilesTests {
         }
     }
 
+    @Test("bring an account in several currencies with what is in it of each, the newest")
+    func currenciesOfOne() async throws {
+        func statement(_ currency: String, _ amount: String, _ day: String) -> String {
+            """
+            <STMTTRNRS><STMTRS><CURDEF>\(currency)<BANKACCTFROM><BANKID>1<ACCTID>00054321<ACCTTYPE>CHECKING
+            </BANKACCTFROM><LEDGERBAL><BALAMT>\(amount)<DTASOF>\(day)</LEDGERBAL>
+            <AVAILBAL><BALAMT>\(amount)<DTASOF>\(day)</AVAILBAL></STMTRS></STMTTRNRS>
+            """
+        }
+        let statements = [
+            statement("EUR", "10.00", "20240301"), statement("USD", "20.00", "20240302"),
+            statement("EUR", "30.00", "20240303"), statement("USD", "40.00", "20240301"),
+        ]
+        let given = try await Given("<OFX><BANKMSGSRSV1>" + statements.joined() + "</BANKMSGSRSV1></OFX>")
+        let accounts = try await given.accounts()
+        let balance = try await given.balance(try #require(accounts.first))
+        #expect(accounts.count == 1 && balance.current == ["eur": 3000, "usd": 2000])
+        #expect(balance.kind == .cash(available: ["eur": 3000, "usd": 2000]) && balance.asOf == 1_709_424_000)
+    }
+
+    @Test(
+        "reckon an investment account by what it is worth",
+        arguments: [
+            ("<INVBAL><AVAILCASH>10.00</INVBAL>", ["usd": 1000], 1000),
+            ("<INVPOSLIST>P20.005/P</INVPOSLIST><INVBAL><AVAILCASH>10.00</INVBAL>", ["usd": 3000], 1000),
+            ("<INVPOSLIST>P20.005/PP-5.003/P</INVPOSLIST>", ["usd": 1500], nil),
+            (
+                "<INVPOSLIST>P1.50<CURRENCY><CURSYM>EUR</CURRENCY>/PP2<CURRENCY><CURSYM>usd</CURRENCY>/P</INVPOSLIST>",
+                ["eur": 150, "usd": 200], nil
+            ),
+            (
+                "<INVPOSLIST>P20/P</INVPOSLIST><INVBAL><AVAILCASH>1</INVBAL><INV401KBAL><TOTAL>99.00</INV401KBAL>",
+                ["usd": 9900], 100
+            ),
+            ("<INVPOSLIST>P20/P</INVPOSLIST><INV401KBAL><TOTAL>0.0</INV401KBAL>", ["usd": 2000], nil),
+            ("<INVPOSLIST>Pmuch/P</INVPOSLIST><INVBAL><AVAILCASH>1</INVBAL>", nil, nil),
+            ("<INVPOSLIST>P9e999/P</INVPOSLIST>", nil, nil), ("", nil, nil),
+        ] as [(String, [String: Int64]?, Int64?)]
+    )
+    func investments(_ body: String, _ current: [String: Int64]?, _ cash: Int64?) async throws {
+        let text = body.replacing("/P", with: "</INVPOS></POSSTOCK>")
+            .replacing(/P(?=[0-9m-])/, with: "<POSSTOCK><INVPOS><SECID><UNIQUEID>1</SECID><MKTVAL>")
+        let given = try await Given(
+            """
+            <OFX><INVSTMTMSGSRSV1><INVSTMTTRNRS><INVSTMTRS><DTASOF>20240331<CURDEF>USD
+            <INVACCTFROM><BROKERID>b<ACCTID>Z1234</INVACCTFROM>
+            \(text)</INVSTMTRS></INVSTMTTRNRS></INVSTMTMSGSRSV1></OFX>
+            """
+        )
+        let account = try await given.accounts()[0]
+        guard let current else {
+            await #expect(throws: ConnectorError.unsupported) { try await given.balance(account) }
+            return
+        }
+        let balance = try await given.balance(account)
+        #expect(balance.current == current && balance.kind == .cash(available: cash.map { ["usd": $0] }))
+    }
+
+    @Test("bring a loan whose principal stands alone")
+    func principal() async throws {
+        let given = try await Given(
+            """
+            <OFX><LOANMSGSRSV1><LOANSTMTTRNRS><LOANSTMTRS><CURDEF>USD<LOANACCTFROM><LOANACCTID>M-0042
+            <LOANACCTTYPE>MORTGAGE</LOANACCTFROM><DTASOF>20240331<PRINBAL>200000.00</LOANSTMTRS></LOANSTMTTRNRS>
+            </LOANMSGSRSV1></OFX>
+            """
+        )
+        let balance = try await given.balance(try await given.accounts()[0])
+        #expect(balance.current == ["usd": -20_000_000] && balance.asOf == 1_711_843_200)
+    }
+
+    @Test("lose nothing to a leaf of the bank's own that is empty and not closed")
+    func ownLeaves() async throws {
+        let given = try await Given(
+            OFXSamples.statement(
+                """
+                <STMTTRN><TRNTYPE>POS<X.OWN><DTPOSTED>20240102<TRNAMT>-3.00<FITID>1<NAME>A</STMTTRN>
+                <STMTTRN><TRNTYPE>POS<DTPOSTED>20240102<TRNAMT>-4.00<FITID>2<NAME>B<X.OWN><NAME>NO</X.OWN></STMTTRN>
+                <STMTTRN><DTPOSTED>20240102<TRNAMT>-5.00<FITID>3<BANKACCTTO><NAME>NO</BANKACCTTO><MEMO>C</STMTTRN>
+                """
+            )
+        )
+        let all = try await given.transactions(try await given.accounts()[0]).all
+        #expect(all.map(\.amount) == [-300, -400, -500] && all.map(\.description) == ["A", "B", "C"])
+        #expect(all.map { $0.id.prefix(2) } == ["1|", "2|", "3|"])
+    }
+
+    @Test("leave little behind, however long and many the fields of a file are")
+    func hostile() async throws {
+        let long = String(repeating: "é", count: 12_000)
+        let account = "<ACCTINFO><DESC>\(long)<BANKACCTINFO><BANKACCTFROM><BANKID>\(long)<ACCTID>"
+        var text = "<OFX><SIGNUPMSGSRSV1><ACCTINFOTRNRS><ACCTINFORS>"
+        for number in 0..<400 {
+            text += "\(account)\(number)<ACCTTYPE>\(long)</BANKACCTFROM></BANKACCTINFO></ACCTINFO>"
+        }
+        text += "</ACCTINFORS></ACCTINFOTRNRS></SIGNUPMSGSRSV1></OFX>"
+        let given = try await Given(text)
+        let accounts = try await given.accounts()
+        #expect(accounts.count == 400 && text.utf8.count > 28_000_000 && given.credential.count < 1_000_000)
+        #expect(accounts.allSatisfy { $0.displayName.utf8.count <= 1024 && $0.displayName.allSatisfy { $0 == "é" } })
+        let cut = try await Given(
+            OFXSamples.statement("<STMTTRN><DTPOSTED>20240102<TRNAMT>-3<FITID>\(long)<NAME>\(long)</STMTTRN>")
+        )
+        let one = try await cut.transactions(try await cut.accounts()[0]).all[0]
+        #expect(one.id.utf8.count < 300 && one.description.utf8.count <= 1024)
+        let corrections = (0..<2001).map { "<STMTTRN><FITID>\($0)<CORRECTFITID>\($0)</STMTTRN>" }.joined()
+        #expect(await refusal(OFXSamples.statement(corrections))?.contains("too many corrections") == true)
+    }
+
     @Test("bring what is new and nothing twice when a newer one is given")
     func newer() async throws {
         let first = try await Given(OFXSamples.correctable)
