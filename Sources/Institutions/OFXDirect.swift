@@ -3,10 +3,11 @@
 /// It promises to ask the bank's profile first and to do what that wants: a client id, a token, questions to the person
 /// before or after the password. It keeps the password in the credential alone, for the protocol has nothing better,
 /// and the access key that a bank gives for it beside it. It refuses to go on where the bank locks the person out, and
-/// never tries a password twice.
+/// never tries a password twice: requests with a stored one take turns, and one that was refused is not sent again.
 
 internal import FoundationEssentials
 internal import Outbound
+internal import Synchronization
 
 public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProviding {
     public let isTest = false
@@ -17,6 +18,7 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
     private let line: Line
     private let mark: @Sendable (String) -> String
     private let secret: @Sendable (_ length: Int) -> String
+    private let turns = OFXTurns()
 
     /// What the operator knows of the bank.
     public struct Configuration: Sendable {
@@ -66,9 +68,14 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         var token: String?
         var accessKey: String?
         var clientID: String
+        /// Whether the bank wants the client id whatever the version.
+        var needsClientID: Bool?
         /// Where each message set is asked, where it is not the address that the operator gave.
         var addresses: [String: String] = [:]
         var accounts: [OFXIndex.Account] = []
+
+        /// What the bank lets in or not.
+        var proof: String { "ofx sign-on|\(user)|\(password)|\(token ?? "")" }
     }
 
     /// What is known while the person signs in.
@@ -99,6 +106,7 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
             note.asksAuthenticationToken = profile.asksTokenFirst
             note.asksChallengeFirst = profile.asksChallengeFirst
             note.tokenLabel = profile.tokenLabel
+            note.credential.needsClientID = profile.needsClientID
             note.credential.addresses = profile.addresses.filter { $0.value.lowercased().hasPrefix("http") }
         }
         return try ask(note, attempt)
@@ -168,6 +176,7 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
             default: throw error(refusal)
             }
         }
+        turns.forget(mark(note.credential.proof))
         note.credential.accessKey = answer.signOn.accessKey
         note.credential.accounts = answer.offers.compactMap { offer in
             offer.account.flatMap {
@@ -235,6 +244,9 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         }
     }
 
+    private static let firstWithOwners = 203
+    private static let firstWithClientID = 103
+
     public func owners(
         of account: BankAccount.Reference,
         _ access: Access
@@ -247,6 +259,8 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         guard !offers.isEmpty else { throw .accountClosed }
         var owners: [Owner] = []
         for owner in offers.flatMap(\.owners) where !owners.contains(owner) { owners.append(owner) }
+        // Older versions have no place for them: that there are none does not mean that nobody owns the account.
+        guard !owners.isEmpty || configuration.version >= Self.firstWithOwners else { throw .unsupported }
         return owners
     }
 
@@ -263,7 +277,7 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
                 owesPositive: configuration.owesPositive
             )
         }
-        guard let balance = balances.compactMap({ $0 }).first else { throw .unsupported }
+        guard let balance = Balance(newestOf: balances.compactMap { $0 }) else { throw .unsupported }
         return balance
     }
 
@@ -329,9 +343,14 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
             institutionID: configuration.institutionID,
             application: configuration.application,
             applicationVersion: configuration.applicationVersion,
-            clientID: credential.clientID,
+            clientID: sentClientID(credential.clientID, isNeeded: credential.needsClientID ?? false),
             accessKey: credential.accessKey
         )
+    }
+
+    /// Older versions know of no client id, and some of their servers refuse it.
+    private func sentClientID(_ id: String?, isNeeded: Bool = false) -> String? {
+        isNeeded || configuration.version >= Self.firstWithClientID ? id : nil
     }
 
     /// Nil where the bank does not tell it.
@@ -342,7 +361,7 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
             institutionID: configuration.institutionID,
             application: configuration.application,
             applicationVersion: configuration.applicationVersion,
-            clientID: clientID
+            clientID: sentClientID(clientID)
         )
         do {
             let answer = try await send(signOn, to: nil, now) { request in request.askProfile(secret(32)) }
@@ -361,8 +380,13 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         accepting codes: [Int] = [],
         _ body: (inout OFXRequest) -> Void
     ) async throws(ConnectorError) -> OFXAnswer {
-        let answer = try await send(signOn(credential), to: credential.addresses[set], access.now, body)
-        if let refusal = answer.refusal, !codes.contains(refusal.code) { throw error(refusal) }
+        let request = request(signOn(credential), access.now, body)
+        let answer = try await turns.take(mark(credential.proof), now: access.now) {
+            () async throws(ConnectorError) -> OFXAnswer in
+            let answer = try await send(request, to: credential.addresses[set], access.now)
+            if let refusal = answer.refusal, !codes.contains(refusal.code) { throw error(refusal) }
+            return answer
+        }
         if let key = answer.signOn.accessKey, key != credential.accessKey {
             var renewed = credential
             renewed.accessKey = key
@@ -378,6 +402,14 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         _ now: Int64,
         _ body: (inout OFXRequest) -> Void
     ) async throws(ConnectorError) -> OFXAnswer {
+        try await send(request(signOn, now, body), to: address, now)
+    }
+
+    private func request(
+        _ signOn: OFXRequest.SignOn,
+        _ now: Int64,
+        _ body: (inout OFXRequest) -> Void
+    ) -> OFXRequest {
         var request = OFXRequest(
             version: configuration.version,
             identifier: secret(32),
@@ -385,6 +417,14 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
             now: now
         )
         body(&request)
+        return request
+    }
+
+    private func send(
+        _ request: OFXRequest,
+        to address: String?,
+        _ now: Int64
+    ) async throws(ConnectorError) -> OFXAnswer {
         let reply = try await line.send(
             .init(
                 method: "POST",
@@ -448,6 +488,72 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
     private func bytes(_ value: some Encodable) -> [UInt8] {
         // Nothing in it can fail to be encoded.
         (try? JSONEncoder().encode(value)).map { [UInt8]($0) } ?? []
+    }
+}
+
+/// Requests with a stored password: one at a time for each, and none for a while once the bank has refused it. Banks
+/// lock people out who send a wrong one several times, and refreshes come together.
+private final class OFXTurns: Sendable {
+    private struct State {
+        /// The last request of each, by its number.
+        var last: [String: (number: Int, end: Task<Void, Never>)] = [:]
+        var refused: [String: Int64] = [:]
+        var count = 0
+    }
+
+    /// Seconds: until then all that was begun has heard that the link is over.
+    private static let memory: Int64 = 600
+    private static let capacity = 10_000
+
+    private let state = Mutex(State())
+
+    /// - Parameter key: tells passwords apart, and nothing of them.
+    func take<T: Sendable>(
+        _ key: String,
+        now: Int64,
+        _ ask: @escaping @Sendable () async throws(ConnectorError) -> T
+    ) async throws(ConnectorError) -> T {
+        let asking = state.withLock { state in
+            let before = state.last[key]?.end
+            state.count += 1
+            let number = state.count
+            let asking = Task { () async -> Result<T, ConnectorError> in
+                await before?.value
+                let result = await answer(key, now, ask)
+                self.state.withLock { if $0.last[key]?.number == number { $0.last[key] = nil } }
+                return result
+            }
+            state.last[key] = (number, Task { _ = await asking.value })
+            return asking
+        }
+        return try await asking.value.get()
+    }
+
+    private func answer<T: Sendable>(
+        _ key: String,
+        _ now: Int64,
+        _ ask: @Sendable () async throws(ConnectorError) -> T
+    ) async -> Result<T, ConnectorError> {
+        let isRefused = state.withLock { state in
+            state.refused[key].map { (0..<Self.memory).contains(now - $0) } ?? false
+        }
+        if isRefused { return .failure(.relinkRequired) }
+        do throws(ConnectorError) {
+            return .success(try await ask())
+        } catch {
+            if error == .relinkRequired {
+                state.withLock { state in
+                    if state.refused.count >= Self.capacity { state.refused.removeAll() }
+                    state.refused[key] = now
+                }
+            }
+            return .failure(error)
+        }
+    }
+
+    /// The bank has let the password in.
+    func forget(_ key: String) {
+        state.withLock { $0.refused[key] = nil }
     }
 }
 

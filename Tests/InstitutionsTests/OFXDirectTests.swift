@@ -25,6 +25,11 @@ private final class OFXServer: Sendable {
         var wantsToken = false
         /// The code of every answer to a signed-on request; 0 for none.
         var refusal = 0
+        /// What stands beside that code.
+        var severity = "ERROR"
+        /// Whether it stands beside an answer.
+        var isWarning = false
+        var password = canary
         /// The code of a statement's answer, for windows that begin before this day.
         var earliest = ""
         var status = 200
@@ -65,7 +70,8 @@ private final class OFXServer: Sendable {
                 """
             )
         }
-        let isKnown = leaf("USERID") == "ada" && leaf("USERPASS") == canary || leaf("ACCESSTOKEN") == canary
+        let isKnown =
+            leaf("USERID") == "ada" && leaf("USERPASS") == state.password || leaf("ACCESSTOKEN") == canary
         guard isKnown else { return document(15_500, "") }
         if asked.body.contains("<MFACHALLENGERQ>") {
             return document(
@@ -80,11 +86,11 @@ private final class OFXServer: Sendable {
         let isAnswered = leaf("MFAPHRASEA") == "Rex & Co" || leaf("ACCESSKEY") == "key-1"
         if state.asksQuestions, !isAnswered { return document(leaf("MFAPHRASEA") == nil ? 3000 : 3001, "") }
         if state.wantsToken, leaf("AUTHTOKEN") != "123" { return document(15_512, "") }
-        if state.refusal != 0 {
-            return document(0, "<X><XTRNRS><STATUS><CODE>\(state.refusal)<SEVERITY>ERROR</STATUS></XTRNRS></X>")
-        }
+        let status = "<STATUS><CODE>\(state.refusal)<SEVERITY>\(state.severity)</STATUS>"
+        if state.refusal != 0, !state.isWarning { return document(0, "<X><XTRNRS>\(status)</XTRNRS></X>") }
         if asked.body.contains("<ACCTINFORQ>") { return document(0, Self.accounts) }
-        let body = Self.statements.first { asked.body.contains("<\($0.key)>") }?.value ?? ""
+        var body = Self.statements.first { asked.body.contains("<\($0.key)>") }?.value ?? ""
+        if state.isWarning { body = body.replacing("<STATUS><CODE>0<SEVERITY>INFO</STATUS>", with: status) }
         if let start = leaf("DTSTART"), start < state.earliest {
             return document(0, "<B><STMTTRNRS><STATUS><CODE>2027<SEVERITY>ERROR</STATUS></STMTTRNRS></B>")
         }
@@ -195,7 +201,7 @@ private func signIn(_ connector: OFXDirect, password: String = canary) async thr
 
 func ofxDirectExhibit() async throws -> Exhibit {
     Exhibit(
-        connector: connector(try await OFXServer()),
+        connector: connector(try await OFXServer(), version: 203),
         institution: bank,
         answer: { _, _ in .answers(["user": "ada", "password": canary]) },
         secrets: [canary]
@@ -223,7 +229,13 @@ struct OFXDirectTests {
                 ), Owner(name: "Will King", email: nil, phone: nil, address: nil),
             ]
         )
-        #expect(try await connector.owners(of: accounts[1].reference, access).isEmpty, "none is made up")
+        if version < 203 {
+            await #expect(throws: ConnectorError.unsupported, "there is no place for them") {
+                try await connector.owners(of: accounts[1].reference, access)
+            }
+        } else {
+            #expect(try await connector.owners(of: accounts[1].reference, access).isEmpty, "none is made up")
+        }
         let request = try #require(server.asked.first { $0.body.contains("<ACCTINFORQ>") })
         #expect(request.path == "/ofx/signup", "asked where the profile says")
         #expect(request.headers["user-agent"] == "InetClntApp/3.0" && request.body.contains("<CLIENTUID>"))
@@ -320,20 +332,83 @@ struct OFXDirectTests {
     func faults() async throws {
         let server = try await OFXServer()
         let connector = connector(server)
-        let access = try access(try await signIn(connector))
-        let account = try await connector.accounts(access)[0].reference
         let table: [(Int, ConnectorError)] = [
             (15_500, .relinkRequired), (2003, .accountClosed), (2004, .accountClosed), (2005, .accountRelinkRequired),
             (2000, .institutionUnavailable(until: nil)), (3000, .relinkRequired), (13_504, .invalidResponse),
         ]
         for (code, error) in table {
+            server.state.withLock { $0.refusal = 0 }
+            let access = try access(try await signIn(connector))
+            let account = try await connector.accounts(access)[0].reference
             server.state.withLock { $0.refusal = code }
             await #expect(throws: error, "\(code)") { try await connector.balance(of: account, access) }
         }
+        server.state.withLock { $0.refusal = 0 }
+        let access = try access(try await signIn(connector))
+        let account = try await connector.accounts(access)[0].reference
         for (status, error) in [(500, ConnectorError.institutionUnavailable(until: nil)), (400, .invalidResponse)] {
             server.state.withLock { ($0.refusal, $0.status) = (0, status) }
             await #expect(throws: error, "\(status)") { try await connector.balance(of: account, access) }
         }
+    }
+
+    @Test(
+        "takes a warning for an answer, but for one that demands something",
+        arguments: [
+            (2000, "WARN", nil), (2000, "INFO", nil), (10_500, "WARN", nil),
+            (2000, "ERROR", .institutionUnavailable(until: nil)), (2000, "", .institutionUnavailable(until: nil)),
+            (15_000, "INFO", .relinkRequired), (3000, "WARN", .relinkRequired),
+        ] as [(Int, String, ConnectorError?)]
+    )
+    func warnings(_ code: Int, _ severity: String, _ error: ConnectorError?) async throws {
+        let server = try await OFXServer()
+        let connector = connector(server)
+        let access = try access(try await signIn(connector))
+        let account = try await connector.accounts(access)[0].reference
+        server.state.withLock { ($0.refusal, $0.severity, $0.isWarning) = (code, severity, true) }
+        guard let error else {
+            #expect(try await connector.balance(of: account, access).current == ["usd": 9910])
+            return
+        }
+        await #expect(throws: error) { try await connector.balance(of: account, access) }
+    }
+
+    @Test("tells a client id from version 103 on, or where the bank wants it", arguments: [102, 103], [true, false])
+    func clientID(_ version: Int, _ isWanted: Bool) async throws {
+        let server = try await OFXServer()
+        server.state.withLock { $0.signOnInfo = isWanted ? "<CLIENTUIDREQ>Y" : "<CLIENTUIDREQ>N" }
+        _ = try access(try await signIn(connector(server, version: version)))
+        let request = try #require(server.asked.last { $0.body.contains("<ACCTINFORQ>") })
+        #expect(request.body.contains("<CLIENTUID>") == (version >= 103 || isWanted))
+        let profile = try #require(server.asked.first { $0.body.contains("<PROFRQ>") })
+        #expect(profile.body.contains("<CLIENTUID>") == (version >= 103))
+    }
+
+    @Test("sends a stored password that is wrong once, whatever is asked at once, until the person signs in anew")
+    func oneAtATime() async throws {
+        let server = try await OFXServer()
+        let connector = connector(server)
+        let access = try access(try await signIn(connector))
+        let account = try await connector.accounts(access)[0].reference
+        server.state.withLock { $0.password = "changed" }
+        let before = server.asked.count
+        await withTaskGroup(of: ConnectorError?.self) { group in
+            for _ in 0..<6 {
+                group.addTask {
+                    do throws(ConnectorError) {
+                        _ = try await connector.balance(of: account, access)
+                        return nil
+                    } catch {
+                        return error
+                    }
+                }
+            }
+            for await error in group { #expect(error == .relinkRequired) }
+        }
+        #expect(server.asked.count == before + 1)
+        server.state.withLock { $0.password = canary }
+        _ = try await signIn(connector)
+        #expect(try await connector.balance(of: account, access).current == ["usd": 9910])
     }
 
     @Test("writes what a person typed so that it is read as that")
