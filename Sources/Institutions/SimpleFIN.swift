@@ -31,7 +31,8 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     /// Servers ask the banks while they are asked.
     private static let patience = Duration.seconds(60)
 
-    public static let standardPolicy = RefreshPolicy(interval: 3600, concurrency: 4, dailyBudget: 24, isMetered: true)
+    /// The servers are as many as people like, and one that hangs must not keep the others waiting.
+    public static let standardPolicy = RefreshPolicy(interval: 3600, concurrency: 16, dailyBudget: 24, isMetered: true)
 
     /// - Parameter owesPositive: the server writes what is owed without a minus.
     public init(
@@ -388,7 +389,8 @@ struct SimpleFINWindows: Sendable {
 
 /// Answers of the last minutes: one request brings what all accounts of a credential are asked for, and servers count
 /// requests. What is asked by several at once is asked once, and goes on to its end when nobody waits any more: whoever
-/// asks again then has the answer. What went wrong is not kept.
+/// asks again then has the answer. A server that is down or was asked too often is left alone for as long as it said,
+/// or for a moment: refreshes come together, and each would ask anew. What else went wrong is not kept.
 final class SimpleFINAnswers: Sendable {
     private struct Key: Hashable {
         let url: String
@@ -399,9 +401,12 @@ final class SimpleFINAnswers: Sendable {
 
     private struct Known {
         let number: Int
-        let at: Int64
+        let begin: Int64
+        /// Until when it counts.
+        var end: Int64
         let asking: Task<Result, Never>
-        /// Bytes of the answer, 0 while it is waited for.
+        var isWaiting = true
+        /// Bytes of the answer.
         var size = 0
     }
 
@@ -423,6 +428,8 @@ final class SimpleFINAnswers: Sendable {
 
     static let maximumAnswers = 500
     static let maximumSize = 64 * 1024 * 1024
+    /// Seconds; less than what a refresh waits before it tries again.
+    private static let pause: Int64 = 3
 
     private let lifetime: Int64
     private let state = Mutex(State())
@@ -444,17 +451,18 @@ final class SimpleFINAnswers: Sendable {
     ) async throws(ConnectorError) -> SimpleFINAnswer {
         let key = Key(url: access.url, question: question)
         let asking = state.withLock { state in
-            state.known = state.known.filter { now - $0.value.at < lifetime && now >= $0.value.at }
-            if let found = state.known[key], !anew || found.size == 0 { return found.asking }
+            state.known = state.known.filter { $0.value.begin <= now && now < $0.value.end }
+            if let found = state.known[key], !anew || found.isWaiting { return found.asking }
             state.count += 1
             let number = state.count
             let asking = Task { () async -> Result in
+                let start = ContinuousClock.now
                 let result: Result
                 do throws(ConnectorError) { result = .success(try await ask()) } catch { result = .failure(error) }
-                keep(result, key, number)
+                keep(result, key, number, at: now + (ContinuousClock.now - start).components.seconds)
                 return result
             }
-            state.known[key] = Known(number: number, at: now, asking: asking)
+            state.known[key] = Known(number: number, begin: now, end: now + lifetime, asking: asking)
             state.shrink()
             return asking
         }
@@ -465,15 +473,18 @@ final class SimpleFINAnswers: Sendable {
         throw .institutionUnavailable(until: nil)
     }
 
-    private func keep(_ result: Result, _ key: Key, _ number: Int) {
+    private func keep(_ result: Result, _ key: Key, _ number: Int, at now: Int64) {
         state.withLock { state in
-            guard state.known[key]?.number == number else { return }
-            if case .success(let answer) = result {
-                state.known[key]?.size = answer.size
-                state.shrink()
-            } else {
-                state.known[key] = nil
+            guard var known = state.known[key], known.number == number else { return }
+            known.isWaiting = false
+            switch result {
+            case .success(let answer): known.size = answer.size
+            case .failure(.institutionUnavailable(let until)), .failure(.rateLimited(let until)):
+                known.end = min(until ?? now + Self.pause, now + lifetime)
+            case .failure: known.end = known.begin
             }
+            state.known[key] = known
+            state.shrink()
         }
     }
 }

@@ -386,6 +386,59 @@ struct SimpleFINTests {
         }
     }
 
+    @Test("leaves a server alone that is down, for as long as it says or for a moment", arguments: [nil, "120"])
+    func pause(_ retryAfter: String?) async throws {
+        let server = try await SimpleFINServer()
+        let connector = connector()
+        let opened = try credential(try await paste(server.token, connector))
+        let accounts = try await connector.accounts(access(opened)).prefix(2).map(\.reference)
+        server.state.withLock { ($0.status, $0.retryAfter) = (503, retryAfter) }
+        let later = now + 3600
+        let before = server.asked.count
+        for account in accounts {
+            await #expect(throws: ConnectorError.institutionUnavailable(until: retryAfter.map { _ in later + 120 })) {
+                try await connector.balance(of: account, access(opened, now: later))
+            }
+        }
+        #expect(server.asked.count == before + 1)
+        server.state.withLock { $0.status = 200 }
+        if retryAfter != nil {
+            await #expect(throws: ConnectorError.institutionUnavailable(until: later + 120)) {
+                try await connector.balance(of: accounts[0], access(opened, now: later + 119))
+            }
+        }
+        // A minute, should the machine have been slow.
+        _ = try await connector.balance(of: accounts[0], access(opened, now: later + 180))
+        #expect(server.asked.count == before + 2)
+    }
+
+    @Test("takes no harm from numbers at the ends of what there is")
+    func extremes() async throws {
+        let numbers = [
+            "9223372036854775807", "-9223372036854775808", "1e999", "-1e-999", "99999999999999999999", "1e18", "0.1e1",
+        ]
+        for number in numbers {
+            let server = try await SimpleFINServer()
+            server.state.withLock {
+                $0.accounts = """
+                    {"accounts": [{"id": "A", "name": "Card", "currency": "USD", "balance": \(number),
+                      "available-balance": "\(number)", "balance-date": \(number), "transactions": [
+                        {"id": 1, "posted": \(number), "transacted_at": \(number), "amount": "\(number)"},
+                        {"id": 2, "posted": 1789900000, "amount": \(number)}]}]}
+                    """
+            }
+            let line = Line(Outbound(policy: .withLoopback), patience: .seconds(120))
+            let connector = SimpleFIN(owesPositive: true, line: line)
+            guard let step = try? await paste(server.token, connector) else { continue }
+            let access = access(try credential(step))
+            guard let account = try? await connector.accounts(access).first?.reference else { continue }
+            _ = try? await connector.balance(of: account, access)
+            var page = try await connector.transactions(of: account, after: nil, access)
+            while page.hasMore { page = try await connector.transactions(of: account, after: page.cursor, access) }
+            #expect(page.transactions.allSatisfy { (0...253_402_300_799).contains($0.transactedAt) })
+        }
+    }
+
     @Test("refuses an account whose bank does not let the server in, in the server's own words")
     func refusals() async throws {
         let long = String(repeating: "x", count: 5000)
