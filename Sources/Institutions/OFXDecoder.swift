@@ -309,8 +309,8 @@ struct OFXDecoder: Sendable {
         switch (parent, name) {
         case ("PAYEE", "NAME"): transaction?.payee = value
         case ("CURRENCY", "CURSYM"): transaction?.currency = value
-        case _ where Self.parts.contains(parent): return
         case ("STMTTRN", _), ("STMTTRNP", _), ("LOANSTMTTRN", _): break
+        case _ where Self.parts.contains(parent): return
         // A leaf of the bank's own that is empty and not closed looks like an aggregate, in which the rest stands.
         case (_, "NAME"): if transaction?.name != nil { return }
         case (_, "MEMO"): if transaction?.memo != nil { return }
