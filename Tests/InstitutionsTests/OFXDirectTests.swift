@@ -411,6 +411,15 @@ struct OFXDirectTests {
         #expect(try await connector.balance(of: account, access).current == ["usd": 9910])
     }
 
+    @Test("asks for the positions of an investment account where its balance is asked for", arguments: [nil, now])
+    func positions(_ begin: Int64?) {
+        let signOn = OFXRequest.SignOn(proof: .anonymous, organization: "O", institutionID: "F")
+        var request = OFXRequest(version: 203, identifier: "1", signOn: signOn, now: now)
+        request.askStatement("2", of: OFXAccount(kind: .investment, bank: "b", number: "1"), from: begin)
+        let text = String(decoding: request.bytes, as: UTF8.self)
+        #expect(text.contains("<INCPOS><INCLUDE>\(begin == nil ? "Y" : "N")</INCLUDE></INCPOS>"))
+    }
+
     @Test("writes what a person typed so that it is read as that")
     func escaping() throws {
         for version in [103, 203] {
