@@ -40,7 +40,7 @@ public struct Delivery: Sendable {
             for _ in 1..<max(1, min(tries, 20)) { wait = min(wait * 4, longestMilliseconds) }
             wait = wait * world.number(in: 80...120) / 100
             // A receiver may ask for more time, and not for all of it.
-            if let retryAfter { wait = max(wait, min(retryAfter * 1000, longestMilliseconds)) }
+            if let retryAfter { wait = max(wait, min(retryAfter, longestMilliseconds / 1000) * 1000) }
             let due = world.wallMilliseconds() + wait
             return due < (since + period) * 1000 ? due : nil
         }

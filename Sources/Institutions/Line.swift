@@ -49,13 +49,6 @@ public struct Line: Sendable {
 }
 
 extension Outbound.Reply {
-    /// When the other side is to be asked again: its `Retry-After`, in seconds or as a date; nil where it says nothing.
-    func retryAfter(_ now: Int64) -> Int64? {
-        guard let text = headers.first("Retry-After") else { return nil }
-        if let seconds = Int64(text) { return seconds >= 0 ? now + min(seconds, 30 * 86_400) : nil }
-        return Moment.http(text).map { min($0, now + 30 * 86_400) }
-    }
-
     /// The body as JSON of this type.
     func json<T: Decodable>(_ type: T.Type) throws(ConnectorError) -> T {
         do {

@@ -2,10 +2,6 @@
 /// second in UTC, wherever the server stands.
 
 enum Moment {
-    private static let months = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ]
-
     /// ISO 8601 as RFC 3339 takes it: `2026-07-15T14:46:41.375Z`, `2026-07-15T14:46:41+02:00`, `2026-07-15`. Without an
     /// offset it is UTC. Fractions of a second are cut.
     static func iso(_ text: String) -> Int64? {
@@ -34,17 +30,6 @@ enum Moment {
             let minutes = number(digits.suffix(2)), hours < 24, minutes < 60
         else { return nil }
         return (hours * 3600 + minutes * 60) * (sign == 45 ? -1 : 1)
-    }
-
-    /// `Wed, 21 Oct 2026 07:28:00 GMT`, as headers of HTTP have it.
-    static func http(_ text: String) -> Int64? {
-        let words = text.split(separator: " ")
-        guard words.count == 6, words[5] == "GMT", let month = months.firstIndex(of: String(words[2])),
-            let date = CivilDay.moment("\(words[3])-\(month < 9 ? "0" : "")\(month + 1)-\(words[1])")
-        else { return nil }
-        let time = words[4].split(separator: ":").compactMap { Int64($0) }
-        guard time.count == 3, time[0] < 24, time[1] < 60, time[2] <= 60 else { return nil }
-        return date + time[0] * 3600 + time[1] * 60 + time[2]
     }
 
     /// The date of a moment in UTC: `2026-07-15`.

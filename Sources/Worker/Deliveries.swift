@@ -210,7 +210,7 @@ public final class Deliveries: Sendable {
             return .answered(
                 status: reply.status,
                 reply: reply.body,
-                retryAfter: reply.headers.first("Retry-After").flatMap { Self.seconds($0, from: now) }
+                retryAfter: reply.retryAfter(now).map { $0 - now }
             )
         } catch OutboundError.cancelled {
             return .released
@@ -218,25 +218,6 @@ public final class Deliveries: Sendable {
             return .failed(problem: error.description)
         }
     }
-
-    /// `Retry-After`, as seconds or as a date.
-    static func seconds(_ text: String, from now: Int64) -> Int64? {
-        if let seconds = Int64(text) { return seconds >= 0 ? seconds : nil }
-        // `Wed, 21 Oct 2026 07:28:00 GMT`, the form that is to be sent; the two older ones are not read.
-        let parts = text.split { $0 == " " || $0 == ":" || $0 == "," }
-        guard parts.count == 8, parts[7] == "GMT", let month = months.firstIndex(of: parts[2]) else { return nil }
-        let numbers = [1, 3, 4, 5, 6].compactMap { Int64(parts[$0]) }
-        guard numbers.count == 5, (1970...9999).contains(numbers[1]) else { return nil }
-        // Years begin in March, so that a leap day is the last of its year.
-        let year = numbers[1] - (month < 2 ? 1 : 0)
-        let dayOfYear = Int64(153 * ((month + 10) % 12) + 2) / 5 + numbers[0] - 1
-        let days = year * 365 + year / 4 - year / 100 + year / 400 + dayOfYear - 719_468
-        return max(0, days * 86_400 + numbers[2] * 3600 + numbers[3] * 60 + numbers[4] - now)
-    }
-
-    private static let months: [Substring] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ]
 
     // MARK: Reporting
 

@@ -215,6 +215,20 @@ def test_retry_after_is_honoured(client, endpoint):
 
 def test_a_rolled_secret_signs_beside_the_former_one(client, raw, receiver, endpoint):
     made = endpoint(receiver.url, "customer.created")
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_retry_after_without_sense_harms_nothing(client, raw, endpoint, status):
+    values = ["99999999999999999", "9" * 400, "Mon, 99999999999999999 Sep 2026 14:13:30 GMT",
+              "Mon, 21 Sep 2026 -9223372036854775808:13:30 GMT", "Mon, 21 Sep 9223372036854775807 14:13:30 GMT"]
+    with Receiver(lambda one: (status, {"Retry-After": values[(one.number - 1) % len(values)]}, b"")) as receiver:
+        endpoint(receiver.url, "customer.created")
+        for _ in values:
+            client.v1.customers.create({})
+        events = [json.loads(one.body)["id"] for one in receiver.wait(len(values))]
+        for event in set(events):
+            wait_until(lambda: [a for d in deliveries(raw, event) for a in d["attempts"] if a["http_status"] == status],
+                       20, "the attempt is noted")
+
+
     rolled = good(raw.post(f"/v1/linkspan/webhook_endpoints/{made.id}/roll_secret"))
     assert rolled["id"] == made.id and rolled["secret"] != made.secret and rolled["secret"].startswith("whsec_")
     client.v1.customers.create({})
