@@ -205,10 +205,16 @@ final class ExchangeHandler: ChannelInboundHandler {
         context.writeAndFlush(wrapOutboundOut(.end(nil))).whenSuccess { sent.value.isSent = true }
     }
 
-    /// Ends the exchange without a reply, and the connection with it.
+    /// Ends the exchange, and the connection with it: without a reply, unless its head is all that must be whole.
     func fail(_ failure: ExchangeFailure) {
         guard let exchange else { return }
         self.exchange = nil
+        if exchange.head != nil, case .cut = exchange.whenLonger {
+            switch failure {
+            case .other(.broken), .other(.tooLong), .other(.tls): return succeed(isCut: true)
+            case .stale, .other: break
+            }
+        }
         exchange.timer.cancel()
         context?.close(promise: nil)
         exchange.promise.fail(failure)

@@ -54,7 +54,7 @@ public struct Outbound: Sendable {
 
     /// What becomes of a reply that is longer than what is kept.
     public enum WhenLonger: Sendable {
-        /// The rest is not read.
+        /// The rest is not read. A body that ends early or cannot be read is cut there too.
         case cut
         /// It is ``OutboundError/tooLong``.
         case fail
@@ -79,7 +79,7 @@ public struct Outbound: Sendable {
         public let status: Int
         public let headers: Headers
         public let body: [UInt8]
-        /// Whether there was more than what was kept.
+        /// Whether what was kept is not the whole body.
         public let isCut: Bool
     }
 

@@ -1,6 +1,7 @@
 """Webhook endpoints, and deliveries that an official SDK verifies."""
 
 import json
+import socket
 import time
 
 import pytest
@@ -355,7 +356,6 @@ def live_key(server):
 
 
 def socket_name():
-    import socket
     return socket.gethostname().lower()
 
 
@@ -383,6 +383,12 @@ def drip(one):
 
 OK = b"HTTP/1.1 200 OK\r\n"
 BOMB = b"Content-Encoding: gzip\r\nContent-Length: 10000000\r\n\r\n"
+def broken(one):
+    """A success whose body ends too early."""
+    one.connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")
+    one.connection.shutdown(socket.SHUT_RDWR)
+
+
 
 
 @pytest.mark.parametrize("answer,status,problem", [
@@ -394,7 +400,8 @@ BOMB = b"Content-Encoding: gzip\r\nContent-Length: 10000000\r\n\r\n"
     (lambda one: time.sleep(30), None, "no complete reply in time"),
     (lambda one: (307, {"Location": "http://127.0.0.1:9/"}, b""), 307, None),
     (lambda one: None, None, "the connection ended before the reply was complete"),
-], ids=["gigabyte", "endless", "bomb", "headers", "drip", "silence", "redirect", "hang-up"])
+    (broken, 200, None),
+], ids=["gigabyte", "endless", "bomb", "headers", "drip", "silence", "redirect", "hang-up", "broken"])
 def test_a_hostile_receiver_takes_neither_time_nor_room(server_with_short_time, answer, status, problem):
     server = server_with_short_time
     client, raw = server.sdk(), server.api()

@@ -127,6 +127,17 @@ struct OutboundTests {
         #expect(whole.body.count == 2000 && !whole.isCut)
     }
 
+    @Test("counts by its head where the rest need not be whole")
+    func brokenBodies() async throws {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        let listener = try await Listener(.answer(head + "2\r\nok\r\nthis is no chunk\r\n"))
+        var hook = request(listener.url)
+        await #expect(throws: OutboundError.broken) { _ = try await local.send(hook) }
+        hook.whenLonger = .cut
+        let reply = try await local.send(hook)
+        #expect(reply.status == 200 && reply.isCut && String(decoding: reply.body, as: UTF8.self) == "ok")
+    }
+
     enum Endless: CaseIterable {
         case chunks, body, headers, header, interim, extensions
 
