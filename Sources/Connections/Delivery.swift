@@ -54,6 +54,8 @@ public struct Delivery: Sendable {
         let attempt: Int64
         let tries: Int64
         let since: Int64
+        /// When the claim ends, in milliseconds since the Unix epoch.
+        let end: Int64
     }
 
     /// How an attempt ended.
@@ -117,7 +119,8 @@ public struct Delivery: Sendable {
             }
             return
         }
-        guard try WebhookEndpoint.find(endpoint, in: scope, db).status == .enabled else {
+        let found = try WebhookEndpoint.find(endpoint, at: .parameter("webhook_endpoint"), in: scope, db)
+        guard found.status == .enabled else {
             throw StripeError(
                 param: "webhook_endpoint",
                 message: "The webhook endpoint '\(endpoint)' is disabled. Enable it first."
@@ -133,7 +136,8 @@ public struct Delivery: Sendable {
         _ db: Connection,
         _ world: World
     ) throws {
-        // The attempts of one that is sent again go on counting, so that no number comes twice.
+        // The attempts of one that is sent again go on counting, so that no number comes twice. An attempt that is
+        // under way no longer counts: by its due time the delivery is not the one that was claimed.
         try db.execute(
             """
             INSERT INTO delivery (merchant, livemode, event, endpoint, since, due_milliseconds, status, attempt, tries)
@@ -174,12 +178,14 @@ public struct Delivery: Sendable {
                 endpoint: endpoint.id,
                 attempt: try row.int(1),
                 tries: try row.int(2),
-                since: try row.int(3)
+                since: try row.int(3),
+                end: now + lease
             )
         }
     }
 
-    /// Takes what attempts came to; one whose claim has passed to another worker is noted and changes nothing.
+    /// Takes what attempts came to; one whose claim has passed to another worker, or whose event was sent again by hand
+    /// meanwhile, is noted and changes nothing.
     /// - Parameters:
     ///   - schedule: by the mode.
     ///   - patience: seconds of nothing but failures after which an endpoint is disabled.
@@ -244,7 +250,8 @@ public struct Delivery: Sendable {
             """
             UPDATE delivery SET status = \(status.rawValue), due_milliseconds = \(due), tries = \(tries)
             WHERE merchant = \(claim.scope.merchant) AND livemode = \(claim.scope.livemode) AND event = \(claim.event)
-            AND endpoint = \(claim.endpoint) AND attempt = \(claim.attempt) AND status = 'pending'
+            AND endpoint = \(claim.endpoint) AND attempt = \(claim.attempt) AND due_milliseconds = \(claim.end)
+            AND status = 'pending'
             """
         )
         try record(outcome, db)
@@ -272,7 +279,7 @@ public struct Delivery: Sendable {
         )
     }
 
-    /// Forgets what was to be delivered to an endpoint.
+    /// Forgets what was to be delivered to an endpoint and was not, or not yet.
     static func cancelAll(to endpoint: String, in scope: Scope, _ db: Connection) throws {
         try db.execute(
             """
@@ -288,7 +295,7 @@ public struct Delivery: Sendable {
         try db.first(
             """
             SELECT COUNT(*) FROM delivery WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
-            AND endpoint = \(endpoint) AND status = 'pending'
+            AND endpoint = \(endpoint) AND status <> 'succeeded'
             """
         ) { try $0.int(0) } ?? 0
     }
@@ -315,8 +322,6 @@ public struct Delivery: Sendable {
     // MARK: JSON
 
     private struct Attempt {
-        let endpoint: String
-        let number: Int64
         let at: Int64
         let milliseconds: Int64
         let status: Int64?
@@ -324,7 +329,10 @@ public struct Delivery: Sendable {
         let reply: [UInt8]?
     }
 
-    /// The deliveries of an event with every attempt: a list of ours beside the API's objects.
+    /// How many attempts of a delivery are told, the last ones.
+    private static let maximumHistory: Int64 = 100
+
+    /// The deliveries of an event with their attempts: a list of ours beside the API's objects.
     public static func writeHistory(
         of event: String,
         in scope: Scope,
@@ -340,32 +348,35 @@ public struct Delivery: Sendable {
                 attempts: try row.int(3)
             )
         }
-        let attempts = try db.all(
-            """
-            SELECT endpoint, number, at, milliseconds, http_status, problem, reply FROM delivery_attempt
-            WHERE \(mine) ORDER BY endpoint, number LIMIT 1000
-            """
-        ) { row in
-            Attempt(
-                endpoint: try row.text(0),
-                number: try row.int(1),
-                at: try row.int(2),
-                milliseconds: try row.int(3),
-                status: row.optionalInt(4),
-                problem: row.optionalText(5),
-                reply: row.optionalBytes(6)
-            )
+        let histories = try deliveries.map { delivery in
+            let first = max(1, delivery.attempts - maximumHistory + 1)
+            let known = try db.all(
+                """
+                SELECT number, at, milliseconds, http_status, problem, reply FROM delivery_attempt
+                WHERE \(mine) AND endpoint = \(delivery.endpoint) AND number >= \(first)
+                """
+            ) { row in
+                let attempt = Attempt(
+                    at: try row.int(1),
+                    milliseconds: try row.int(2),
+                    status: row.optionalInt(3),
+                    problem: row.optionalText(4),
+                    reply: row.optionalBytes(5)
+                )
+                return (try row.int(0), attempt)
+            }
+            return (delivery: delivery, first: first, attempts: Dictionary(uniqueKeysWithValues: known))
         }
         let url = "/v1/linkspan/events/\(event)/deliveries"
         json.object { json in
-            json.list(deliveries, hasMore: false, url: url) { delivery, json in
-                let own = attempts.filter { $0.endpoint == delivery.endpoint }
+            json.list(histories, hasMore: false, url: url) { history, json in
+                let delivery = history.delivery
                 json.object { json in
                     json.field("object", "linkspan.delivery")
                     json.array("attempts") { json in
-                        for number in stride(from: 1, through: delivery.attempts, by: 1) {
+                        for number in stride(from: history.first, through: delivery.attempts, by: 1) {
                             json.element()
-                            write(own.first { $0.number == number }, number, to: &json)
+                            write(history.attempts[number], number, to: &json)
                         }
                     }
                     json.field("event", event)

@@ -136,6 +136,10 @@ public struct WebhookEndpoint: Sendable {
                 do { _ = try APIVersion(header: version) } catch {
                     throw StripeError(param: "api_version", message: error.message)
                 }
+                // Flags are for a request's header alone.
+                guard !version.contains(";") else {
+                    throw StripeError(param: "api_version", message: "Invalid Stripe API version: \(version)")
+                }
             }
             let isConnect = try parameters.boolean("connect") ?? false
             let changes = try Changes(parameters)
@@ -312,17 +316,27 @@ public struct WebhookEndpoint: Sendable {
         FROM webhook_endpoint
         """
 
-    public static func find(_ id: String, in scope: Scope, _ db: Connection) throws -> WebhookEndpoint {
-        let endpoint = try db.first(
+    /// - Parameter place: where the request names it.
+    public static func find(
+        _ id: String,
+        at place: StripeError.Place = .path(param: "webhook_endpoint"),
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> WebhookEndpoint {
+        if let endpoint = try known(id, in: scope, db) { return endpoint }
+        throw StripeError.noSuch("webhook endpoint", id, at: place, livemode: scope.livemode)
+    }
+
+    private static func known(_ id: String, in scope: Scope, _ db: Connection) throws -> WebhookEndpoint? {
+        try db.first(
             "\(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)"
         ) { try WebhookEndpoint($0) }
-        if let endpoint { return endpoint }
-        throw StripeError.noSuch(
-            "webhook endpoint",
-            id,
-            at: .path(param: "webhook_endpoint"),
-            livemode: scope.livemode
-        )
+    }
+
+    /// The endpoint as it is now; nil where it is gone or disabled.
+    public func current(_ db: Connection) throws -> WebhookEndpoint? {
+        guard let endpoint = try Self.known(id, in: scope, db), endpoint.status == .enabled else { return nil }
+        return endpoint
     }
 
     /// The ids of the enabled endpoints that ask for a kind of event.

@@ -79,6 +79,7 @@ def test_an_endpoint_has_its_secret_in_the_answer_that_makes_it_and_nowhere_else
     ({"enabled_events[]": "financial_connections.account.create", "url": "http://127.0.0.1:9"}, "enabled_events[0]"),
     ({"enabled_events[0]": "*", "enabled_events[1]": "x", "url": "http://127.0.0.1:9"}, "enabled_events[1]"),
     ({"enabled_events[]": "*", "url": "http://127.0.0.1:9", "api_version": "2011-13-13"}, "api_version"),
+    ({"enabled_events[]": "*", "url": "http://127.0.0.1:9", "api_version": "2024-06-20;x=y"}, "api_version"),
     ({"enabled_events[]": "*", "url": "ftp://127.0.0.1:9"}, "url"),
     ({"enabled_events[]": "*", "url": "http://user:secret@127.0.0.1:9"}, "url"),
     ({"enabled_events[]": "*", "url": "127.0.0.1:9"}, "url"),
@@ -214,8 +215,6 @@ def test_retry_after_is_honoured(client, endpoint):
         assert second.at - first.at >= 3.9
 
 
-def test_a_rolled_secret_signs_beside_the_former_one(client, raw, receiver, endpoint):
-    made = endpoint(receiver.url, "customer.created")
 @pytest.mark.parametrize("status", [200, 503])
 def test_a_retry_after_without_sense_harms_nothing(client, raw, endpoint, status):
     values = ["99999999999999999", "9" * 400, "Mon, 99999999999999999 Sep 2026 14:13:30 GMT",
@@ -230,6 +229,8 @@ def test_a_retry_after_without_sense_harms_nothing(client, raw, endpoint, status
                        20, "the attempt is noted")
 
 
+def test_a_rolled_secret_signs_beside_the_former_one(client, raw, receiver, endpoint):
+    made = endpoint(receiver.url, "customer.created")
     rolled = good(raw.post(f"/v1/linkspan/webhook_endpoints/{made.id}/roll_secret"))
     assert rolled["id"] == made.id and rolled["secret"] != made.secret and rolled["secret"].startswith("whsec_")
     client.v1.customers.create({})
@@ -264,6 +265,7 @@ def test_an_event_is_sent_again_by_hand(client, raw, receiver, endpoint):
     receiver.wait(2, path="/other")
     client.v1.webhook_endpoints.update(other.id, {"disabled": True})
     error(raw.post(f"/v1/events/{event}/retry", {"webhook_endpoint": other.id}), 400, "webhook_endpoint")
+    error(raw.post(f"/v1/events/{event}/retry", {"webhook_endpoint": "we_none"}), 400, "webhook_endpoint")
     error(raw.post("/v1/events/evt_none/retry"), 404, "id")
 
 
@@ -381,14 +383,14 @@ def drip(one):
         return None
 
 
-OK = b"HTTP/1.1 200 OK\r\n"
-BOMB = b"Content-Encoding: gzip\r\nContent-Length: 10000000\r\n\r\n"
 def broken(one):
     """A success whose body ends too early."""
     one.connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")
     one.connection.shutdown(socket.SHUT_RDWR)
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+BOMB = b"Content-Encoding: gzip\r\nContent-Length: 10000000\r\n\r\n"
 
 
 @pytest.mark.parametrize("answer,status,problem", [

@@ -137,6 +137,24 @@ struct DeliveryTests {
         #expect(try await stage.pending(event) == 0)
     }
 
+    @Test("shows its last attempts, however many there were")
+    func longHistory() async throws {
+        let stage = try await Stage(.memory)
+        for _ in 0..<2 { try await stage.createEndpoint() }
+        try await stage.createCustomer()
+        let event = try #require(try await stage.events().ids?.first)
+        let schedule = Delivery.Schedule(first: 1, longest: 1, period: 1_000_000)
+        for _ in 0..<130 {
+            try await stage.report(stage.claimDeliveries(), .refused, schedule: schedule)
+            stage.advance(seconds: 2)
+        }
+        for delivery in try await stage.history(event) {
+            let attempts = try #require(delivery["attempts"]?.elements)
+            #expect(attempts.count == 100 && attempts.allSatisfy { $0["http_status"] == 500 })
+            #expect(attempts.first?["number"] == 31 && attempts.last?["number"] == 130)
+        }
+    }
+
     @Test("is tried again after growing waits until its time is over", arguments: Store.allCases)
     func waits(store: Store) async throws {
         let stage = try await Stage(store)
@@ -198,7 +216,49 @@ struct DeliveryTests {
         #expect(try await stage.claimDeliveries().count == 1)
         try await stage.updateEndpoint(endpoint, "disabled=true")
         await #expect(throws: StripeError.self) { try await resend(endpoint) }
-        await #expect(throws: StripeError.self) { try await resend("we_none") }
+        let unknown = await #expect(throws: StripeError.self) { try await resend("we_none") }
+        #expect(unknown?.status == 400 && unknown?.param == "webhook_endpoint")
+    }
+
+    @Test("is sent again by hand while an attempt is under way", arguments: Store.allCases)
+    func resentMeanwhile(store: Store) async throws {
+        let stage = try await Stage(store)
+        let endpoint = try await stage.createEndpoint().id
+        try await stage.createCustomer()
+        let claims = try await stage.claimDeliveries()
+        let id = try #require(claims.first?.event)
+        try await stage.database.write { [world = stage.world, scope = stage.scope] db in
+            try Delivery.resend(Event.find(id, in: scope, db, world), to: endpoint, in: scope, db, world)
+        }
+        // What the attempt came to is told, and it does not stand for the one that was asked for.
+        try await stage.report(claims, .ok)
+        #expect(try await stage.pending(id) == 1)
+        try await stage.report(stage.claimDeliveries(), .ok)
+        #expect(try await stage.pending(id) == 0)
+        let attempts = try #require(try await stage.history(id)[0]["attempts"]?.elements)
+        #expect(attempts.map { $0["http_status"] } == [204, 204])
+    }
+
+    @Test(
+        "that failed for good is forgotten with its endpoint, and one that succeeded is not",
+        arguments: Store.allCases
+    )
+    func endpointGone(store: Store) async throws {
+        let stage = try await Stage(store)
+        let id = try await stage.createEndpoint().id
+        try await stage.createCustomer()
+        try await stage.report(stage.claimDeliveries(), .ok)
+        try await stage.createCustomer()
+        try await stage.report(stage.claimDeliveries(), .pointless(problem: "none"))
+        let ids = try #require(try await stage.events("delivery_success=false").ids)
+        #expect(ids.count == 1)
+        try await stage.database.write { [scope = stage.scope] db in
+            try WebhookEndpoint.delete(id, in: scope, db)
+        }
+        #expect(try await stage.pending(ids[0]) == 0)
+        #expect(try await stage.events("delivery_success=false").ids == [])
+        let kept = try #require(try await stage.events().ids?.first { $0 != ids[0] })
+        #expect(try await stage.history(kept).count == 1)
     }
 
     @Test("stops when its endpoint is disabled or gone, and goes on when it is enabled", arguments: Store.allCases)
@@ -278,6 +338,33 @@ struct WebhookEndpointTests {
             try await stage.createEndpoint("enabled_events[]=\(name)&url=http://127.0.0.1:9/")
         }
         #expect(error?.param == "enabled_events[0]" && error?.message.contains("'\(known)'") == true)
+    }
+
+    @Test("is claimed for as it is now", arguments: Store.allCases)
+    func current(store: Store) async throws {
+        let stage = try await Stage(store)
+        let id = try await stage.createEndpoint().id
+        let found = try await stage.endpoint(id)
+        func current() async throws -> WebhookEndpoint? { try await stage.database.read { try found.current($0) } }
+        try await stage.updateEndpoint(id, "url=http://127.0.0.1:10/")
+        #expect(try await current()?.url == "http://127.0.0.1:10/")
+        try await stage.updateEndpoint(id, "disabled=true")
+        #expect(try await current() == nil)
+        try await stage.database.write { [scope = stage.scope] db in
+            try WebhookEndpoint.delete(id, in: scope, db)
+        }
+        #expect(try await current() == nil)
+    }
+
+    @Test("has a version without flags")
+    func flags() async throws {
+        let stage = try await Stage(.memory)
+        let error = await #expect(throws: StripeError.self) {
+            try await stage.createEndpoint(
+                "enabled_events[]=*&url=http://127.0.0.1:9/&api_version=2024-06-20%3Bx%3Dy"
+            )
+        }
+        #expect(error?.param == "api_version")
     }
 
     @Test("signs with both secrets for a day after one was rolled", arguments: Store.allCases)
