@@ -178,8 +178,10 @@ let package = Package(
         .testTarget(
             name: "WorkerTests",
             dependencies: [
-                "Worker", "Connections", "Database", "Institutions", "Vault", "Wire",
+                "Worker", "Connections", "Database", "Institutions", "Outbound", "Vault", "Wire",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ],
             swiftSettings: settings
         ),

@@ -88,6 +88,12 @@ public struct Delivery: Sendable {
             return false
         }
 
+        /// Whether the receiver said anything, whatever it was.
+        public var wasAnswered: Bool {
+            if case .answered = result { return true }
+            return false
+        }
+
         var isFailure: Bool {
             switch result {
             case .answered: !isSuccess
@@ -284,7 +290,7 @@ public struct Delivery: Sendable {
         try db.execute(
             """
             DELETE FROM delivery WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
-            AND endpoint = \(endpoint) AND status = 'pending'
+            AND endpoint = \(endpoint) AND status <> 'succeeded'
             """
         )
     }
@@ -295,7 +301,7 @@ public struct Delivery: Sendable {
         try db.first(
             """
             SELECT COUNT(*) FROM delivery WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
-            AND endpoint = \(endpoint) AND status <> 'succeeded'
+            AND endpoint = \(endpoint) AND status = 'pending'
             """
         ) { try $0.int(0) } ?? 0
     }

@@ -39,22 +39,23 @@ final class Connection: Sendable {
         _ group: any EventLoopGroup,
         timeout: TimeAmount
     ) async throws -> Connection {
-        let handlers = Mutex<NIOLoopBound<ExchangeHandler>?>(nil)
+        let prepared = Mutex<(channel: any Channel, handler: NIOLoopBound<ExchangeHandler>)?>(nil)
         let address = try key.address.socketAddress(port: key.port)
-        let channel = try await ClientBootstrap(group: group)
+        let bootstrap = ClientBootstrap(group: group)
             .connectTimeout(timeout)
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelInitializer { channel in
-                do {
+                channel.eventLoop.makeCompletedFuture {
                     let handler = try prepare(channel, key, context)
-                    handlers.withLock { $0 = handler }
-                    return channel.eventLoop.makeSucceededVoidFuture()
-                } catch {
-                    return channel.eventLoop.makeFailedFuture(error)
+                    prepared.withLock { $0 = (channel, handler) }
                 }
             }
-            .connect(to: address).get()
-        guard let handler = handlers.withLock({ $0 }) else { throw OutboundError.unreachable }
+        let channel = try await withTaskCancellationHandler {
+            try await bootstrap.connect(to: address).get()
+        } onCancel: {
+            prepared.withLock { $0 }?.channel.close(promise: nil)
+        }
+        guard let handler = prepared.withLock({ $0 })?.handler else { throw OutboundError.unreachable }
         let connection = Connection(key, pool, channel, handler)
         channel.closeFuture.whenComplete { [weak connection] _ in
             if let connection { pool.remove(connection) }
@@ -208,13 +209,13 @@ final class ExchangeHandler: ChannelInboundHandler {
     /// Ends the exchange, and the connection with it: without a reply, unless its head is all that must be whole.
     func fail(_ failure: ExchangeFailure) {
         guard let exchange else { return }
-        self.exchange = nil
         if exchange.head != nil, case .cut = exchange.whenLonger {
             switch failure {
             case .other(.broken), .other(.tooLong), .other(.tls): return succeed(isCut: true)
             case .stale, .other: break
             }
         }
+        self.exchange = nil
         exchange.timer.cancel()
         context?.close(promise: nil)
         exchange.promise.fail(failure)

@@ -27,7 +27,7 @@ final class Pool: Sendable {
     }
 
     private static let capacityOfKey = 64
-    private static let capacity = 1024
+    private static let capacity = 256
 
     private struct State {
         var idle: [Key: [Connection]] = [:]

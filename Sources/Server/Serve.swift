@@ -33,6 +33,7 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         let settings = try ServeSettings(options)
+        Self.takeOpenFiles()
         var logger = Logger(label: "linkspan", factory: { _ in LineLog() })
         logger.logLevel = settings.logLevel
         let folder = dataOptions.folder
@@ -78,6 +79,16 @@ struct Serve: AsyncParsableCommand {
                 logger: logger
             )
         )
+    }
+
+    /// Every connection is an open file, and a shell often allows a thousand at first: takes all that may be had.
+    private static func takeOpenFiles() {
+        let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        var limit = rlimit()
+        guard getrlimit(files, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        // What was allowed before will do where this is refused.
+        _ = setrlimit(files, &limit)
     }
 
     /// What needs no operator: files that people have.

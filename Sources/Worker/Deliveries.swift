@@ -1,8 +1,8 @@
 /// Sends events to webhook endpoints.
 ///
-/// What is due is claimed for each endpoint by itself, as much as the endpoint may have at a time: one that hangs holds
-/// up its own deliveries and no other's. Nothing is open in the database while something is sent. Attempts report to
-/// one writer, which takes all that came in the meantime into one transaction.
+/// What is due is claimed for each endpoint by itself, as much as the endpoint may have at a time (``Slots``): one that
+/// hangs holds up its own deliveries and no other's. Nothing is open in the database while something is sent. Attempts
+/// report to one writer, which takes all that came in the meantime into one transaction.
 
 public import Connections
 public import Database
@@ -17,34 +17,37 @@ public final class Deliveries: Sendable {
         let patience: Int64
         let schedule: @Sendable (Bool) -> Delivery.Schedule
         let policy: @Sendable (Bool) -> Outbound.Policy
+        let grace: Duration
 
         /// - Parameters:
         ///   - timeout: seconds for a whole attempt.
         ///   - patience: seconds of nothing but failures after which an endpoint is disabled.
         ///   - schedule: how attempts follow each other, in live mode and not.
         ///   - policy: what may be reached, in live mode and not.
+        ///   - grace: for how long attempts that are under way go on when the worker is stopped.
         public init(
             timeout: Int64,
             patience: Int64,
             schedule: @escaping @Sendable (_ livemode: Bool) -> Delivery.Schedule,
-            policy: @escaping @Sendable (_ livemode: Bool) -> Outbound.Policy
+            policy: @escaping @Sendable (_ livemode: Bool) -> Outbound.Policy,
+            grace: Duration = .seconds(10)
         ) {
             self.timeout = .seconds(timeout)
             self.patience = patience
             self.schedule = schedule
             self.policy = policy
+            self.grace = grace
         }
 
         /// A claim outlives its attempt by as much again, so that a slow report still counts.
         fileprivate var lease: Int64 { timeout.components.seconds * 2000 }
     }
 
-    /// How many attempts at an endpoint are under way at a time; of one that fails, few.
-    private static let concurrency = 16
-    private static let concurrencyWhenFailing = 2
     private static let maximumReply = 64 * 1024
     /// How many reports go into one write.
     private static let batch = 500
+    /// How often reports are tried to be noted.
+    private static let maximumWrites = 5
 
     private let database: Database
     private let ring: KeyRing
@@ -54,8 +57,10 @@ public final class Deliveries: Sendable {
     private let logger: Logger
 
     private struct State {
-        /// Attempts under way, by endpoint.
-        var underWay: [String: Int] = [:]
+        var slots = Slots()
+        /// Attempts under way, by numbers of ours.
+        var attempts: [Int: Task<Void, Never>] = [:]
+        var lastAttempt = 0
         var reports: [Delivery.Outcome] = []
         /// What was begun and is not noted yet.
         var count = 0
@@ -84,7 +89,7 @@ public final class Deliveries: Sendable {
         self.logger = logger
     }
 
-    /// Works until the task is cancelled, then waits for the attempts that are under way.
+    /// Works until the task is cancelled, then waits a while for what is under way and gives up the rest.
     public func run() async {
         // Of their own: they outlive the cancellation.
         let reporting = Task { await report() }
@@ -106,7 +111,12 @@ public final class Deliveries: Sendable {
         }
         isStopping.withLock { $0 = true }
         news.ring()
+        let ending = Task {
+            try? await Task.sleep(for: settings.grace)
+            for attempt in state.withLock({ $0.attempts.values.map { $0 } }) { attempt.cancel() }
+        }
         await reporting.value
+        ending.cancel()
     }
 
     // MARK: Claiming
@@ -116,17 +126,19 @@ public final class Deliveries: Sendable {
         do {
             let now = world.wallMilliseconds()
             let due = try await database.read { db in try WebhookEndpoint.due(at: now, db) }
-            let wanted = state.withLock { state in
-                due.compactMap { endpoint -> (endpoint: WebhookEndpoint, count: Int)? in
-                    let limit = endpoint.isFailing ? Self.concurrencyWhenFailing : Self.concurrency
-                    let count = limit - (state.underWay[endpoint.id] ?? 0)
-                    return count > 0 ? (endpoint, count) : nil
-                }
+            let shares = state.withLock { state in
+                // Where reports cannot be noted, nothing more is begun.
+                state.reports.count >= 2 * Self.batch
+                    ? [:] : state.slots.share(due.map { (endpoint: $0.id, isFailing: $0.isFailing) })
             }
-            guard !wanted.isEmpty, !Task.isCancelled else { return }
+            guard !shares.isEmpty, !Task.isCancelled else { return }
             let claims = try await database.write { [world, settings] db in
-                try wanted.flatMap { endpoint, count in
-                    try Delivery.claim(count, for: endpoint, lease: settings.lease, db, world).map { (endpoint, $0) }
+                try due.flatMap { found -> [(endpoint: WebhookEndpoint, claim: Delivery.Claim)] in
+                    // As it is now: it may have been changed, disabled or deleted since it was found.
+                    guard let count = shares[found.id], let endpoint = try found.current(db) else { return [] }
+                    return try Delivery.claim(count, for: endpoint, lease: settings.lease, db, world).map {
+                        (endpoint, $0)
+                    }
                 }
             }
             try await start(claims)
@@ -145,18 +157,21 @@ public final class Deliveries: Sendable {
             return events
         }
         state.withLock { state in
-            for (endpoint, _) in claims { state.underWay[endpoint.id, default: 0] += 1 }
-            state.count += claims.count
-        }
-        for (endpoint, claim) in claims {
-            // Not a child: what was begun is finished when the server stops.
-            Task { [self] in await attempt(claim, events[claim.event], endpoint) }
+            for (endpoint, claim) in claims {
+                state.slots.begin(at: endpoint.id)
+                state.count += 1
+                state.lastAttempt += 1
+                // Not a child: what was begun goes on for a while when the server stops.
+                state.attempts[state.lastAttempt] = Task { [self, number = state.lastAttempt] in
+                    await attempt(claim, events[claim.event], endpoint, number)
+                }
+            }
         }
     }
 
     // MARK: Sending
 
-    private func attempt(_ claim: Delivery.Claim, _ event: Event?, _ endpoint: WebhookEndpoint) async {
+    private func attempt(_ claim: Delivery.Claim, _ event: Event?, _ endpoint: WebhookEndpoint, _ number: Int) async {
         let at = world.wall()
         let start = ContinuousClock.now
         let result = await send(claim, event, endpoint, at)
@@ -167,14 +182,13 @@ public final class Deliveries: Sendable {
             milliseconds: seconds * 1000 + attoseconds / 1_000_000_000_000_000,
             result
         )
-        let wasFull = state.withLock { state in
-            let count = state.underWay[endpoint.id] ?? 1
-            state.underWay[endpoint.id] = count > 1 ? count - 1 : nil
+        let isAwaited = state.withLock { state in
+            state.attempts[number] = nil
             state.reports.append(outcome)
-            return count >= Self.concurrencyWhenFailing
+            return state.slots.end(at: endpoint.id, wasAnswered: outcome.wasAnswered)
         }
         news.ring()
-        if wasFull { look.ring() }
+        if isAwaited { look.ring() }
     }
 
     private func send(
@@ -237,23 +251,37 @@ public final class Deliveries: Sendable {
             return reports
         }
         guard !reports.isEmpty else { return false }
-        do {
-            let disabled = try await database.write { [world, settings] db in
-                try Delivery.finish(reports, schedule: settings.schedule, patience: settings.patience, db, world)
-            }
-            for (endpoint, since) in disabled {
-                logger.warning(
-                    "a webhook endpoint was disabled: nothing could be delivered to it for too long",
-                    metadata: ["endpoint": "\(endpoint)", "failing_since": "\(since)"]
-                )
-            }
-        } catch {
-            // Their claims end and they are sent again.
-            logger.error("deliveries could not be noted", metadata: ["error": "\(error)", "count": "\(reports.count)"])
-        }
+        await note(reports)
         return state.withLock { state in
             state.count -= reports.count
             return !state.reports.isEmpty
+        }
+    }
+
+    /// Takes reports into the database, also where it fails for a moment.
+    private func note(_ reports: [Delivery.Outcome]) async {
+        for write in 1...Self.maximumWrites {
+            do {
+                let disabled = try await database.write { [world, settings] db in
+                    try Delivery.finish(reports, schedule: settings.schedule, patience: settings.patience, db, world)
+                }
+                for (endpoint, since) in disabled {
+                    logger.warning(
+                        "a webhook endpoint was disabled: nothing could be delivered to it for too long",
+                        metadata: ["endpoint": "\(endpoint)", "failing_since": "\(since)"]
+                    )
+                }
+                return
+            } catch {
+                // After the last time their claims end, and they are sent again.
+                logger.error(
+                    "deliveries could not be noted",
+                    metadata: ["error": "\(error)", "count": "\(reports.count)", "try": "\(write)"]
+                )
+                if case DatabaseError.closed = error { return }
+                guard write < Self.maximumWrites else { return }
+                try? await Task.sleep(for: .milliseconds(100 << write))
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ import concurrent.futures
 import json
 import os
 import random
+import resource
+import socket
 import threading
 import time
 
@@ -145,3 +147,36 @@ def test_a_server_that_is_told_to_stop_ends_what_it_began(own_server):
         event = next(one for one in server.sdk().v1.events.list({"type": "customer.created"})
                      if one.data.object.id == event_of)
         assert event.pending_webhooks == 0 and len(receiver.deliveries) == 1
+
+
+def test_a_server_that_is_told_to_stop_does_not_wait_for_a_receiver_that_hangs(own_server):
+    server = own_server(["--webhook-timeout", "60"])
+    client = server.sdk()
+    over = threading.Event()
+
+    def answer(one):
+        over.wait(120)
+        return 200
+
+    with Receiver(answer) as receiver:
+        client.v1.webhook_endpoints.create({"url": receiver.url, "enabled_events": ["customer.created"]})
+        client.v1.customers.create({})
+        receiver.wait(1)
+        # Within 30 seconds, or it fails.
+        server.stop()
+        over.set()
+        server.start()
+        # What was given up is free at once, long before its claim would have ended.
+        receiver.wait(2, seconds=30)
+        wait_until(lambda: not server.sdk().v1.events.list({"delivery_success": False}).data, 20, "delivered")
+
+
+def test_a_server_takes_as_many_open_files_as_it_may(own_server):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+    try:
+        server = own_server()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for one in getattr(server, "servers", [server]):
+        assert resource.prlimit(one.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
