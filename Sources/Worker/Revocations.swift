@@ -46,7 +46,16 @@ public struct Revocations: Sendable {
         guard try await database.read({ db in try Revocation.isDue(db, world) }),
             let revocation = try await database.write({ db in try Revocation.claim(db, world) })
         else { return false }
-        let refusal = try await tell(revocation)
+        let credential: [UInt8]
+        do {
+            credential = try revocation.credential(ring)
+        } catch {
+            // Nobody can be told with it; a ring that is put right in the meantime helps the next time.
+            logger.error("a consent's credential cannot be opened", metadata: ["authorization": "\(revocation.id)"])
+            if revocation.isLast { try await database.write { db in try revocation.end(db) } }
+            return true
+        }
+        let refusal = await tell(revocation, credential)
         if let refusal {
             logger.info(
                 "a consent could not be revoked",
@@ -58,7 +67,7 @@ public struct Revocations: Sendable {
     }
 
     /// - Returns: why the institution is to be told again, nil where it knows.
-    private func tell(_ revocation: Revocation) async throws -> ConnectorError? {
+    private func tell(_ revocation: Revocation, _ credential: [UInt8]) async -> ConnectorError? {
         guard
             let (institution, connector) = directory.find(
                 revocation.institution,
@@ -69,11 +78,9 @@ public struct Revocations: Sendable {
             institution: institution,
             holder: revocation.holder,
             now: world.wall(),
-            credential: try revocation.credential(ring),
+            credential: credential,
             // What a renewal brings serves the one call that it is made for.
-            renew: { [credential = try revocation.credential(ring)] ask throws(ConnectorError) in
-                try await ask(credential)
-            }
+            renew: { ask throws(ConnectorError) in try await ask(credential) }
         )
         do throws(ConnectorError) {
             try await connector.revoke(access)
