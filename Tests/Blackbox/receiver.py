@@ -18,7 +18,8 @@ class Delivery:
         self.headers = headers
         self.body = body
         self.at = time.time()
-        self.event = None
+        # The status that it was answered with, once it was.
+        self.status = None
 
     def verified(self, secret, tolerance=300):
         return stripe.Webhook.construct_event(self.body, self.headers["Stripe-Signature"], secret, tolerance)
@@ -52,6 +53,7 @@ class Receiver:
                 head = f"HTTP/1.1 {status} Status\r\nContent-Length: {len(reply)}\r\n"
                 head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
                 self.wfile.write(head.encode() + b"\r\n" + reply)
+                delivery.status = status
 
             do_GET = do_POST
 
