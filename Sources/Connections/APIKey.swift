@@ -147,6 +147,12 @@ public struct APIKey: Sendable {
         try db.first("\(columns) WHERE digest = \(digest)", read)
     }
 
+    /// Whether the key of this id may be used: it is neither revoked nor expired.
+    public static func isGood(_ id: String, at now: Int64, in db: Connection) throws -> Bool {
+        guard let key = try db.first("\(columns) WHERE id = \(id)", read) else { return false }
+        return key.revoked == nil && key.expires ?? .max > now
+    }
+
     /// Every key of the merchant, both modes, oldest first.
     public static func all(of merchant: String, in db: Connection) throws -> [APIKey] {
         try db.all("\(columns) WHERE merchant = \(merchant) ORDER BY created, id LIMIT 1000", read)

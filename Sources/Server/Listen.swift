@@ -35,16 +35,45 @@ struct Listen: AsyncParsableCommand {
 
     func run() async throws {
         if printSecret { return print(try await open(remote.remote()).required("secret")) }
-        try await listen(isFirst: true)
+        var session = try await open(remote.remote())
+        guard var socket = try await connect(session) else { throw Failure("The server let nobody listen.") }
+        let (version, secret) = (try session.required("default_version"), try session.required("secret"))
+        say("Ready! You are using API version [\(version)]. Your webhook signing secret is \(secret) (^C to quit)")
+        let forward = forwardTo.map(Self.address)
         while true {
+            do {
+                try await socket.run { text, answer in await take(text, forward, answer) }
+            } catch {
+                // The same as an end.
+            }
             // The server was stopped, or closed an old connection.
             say("The connection ended; connecting again …")
             try await Task.sleep(for: .seconds(1))
+            (session, socket) = try await connectAgain(session)
+            say("Connected again.")
+        }
+    }
+
+    /// Tries until there is a connection. It is one of the same session, which gets what happened meanwhile, unless the
+    /// server no longer knows it.
+    private func connectAgain(_ former: Remote.Answer) async throws -> (Remote.Answer, WebSocket) {
+        var session = former
+        while true {
             do {
-                try await listen(isFirst: false)
-            } catch let failure as Failure {
-                say(failure.description)
+                if let socket = try await connect(session) { return (session, socket) }
+                session = try await open(remote.remote())
+                if let socket = try await connect(session) { return (session, socket) }
+            } catch {
+                say((error as? Failure)?.description ?? "The server cannot be reached.")
+                // One that was started anew may listen at another port.
+                if let fresh = try? await open(remote.remote()),
+                    fresh["websocket_url"]?.string != session["websocket_url"]?.string
+                {
+                    session = fresh
+                    continue
+                }
             }
+            try await Task.sleep(for: .seconds(1))
         }
     }
 
@@ -55,22 +84,13 @@ struct Listen: AsyncParsableCommand {
         )
     }
 
-    /// Listens until the connection ends.
-    private func listen(isFirst: Bool) async throws {
-        let session = try await open(remote.remote())
-        let socket = try await WebSocket.connect(
+    /// - Returns: nil where the server does not know the session.
+    private func connect(_ session: Remote.Answer) async throws -> WebSocket? {
+        try await WebSocket.connect(
             to: session.required("websocket_url") + "?websocket_feature=webhooks",
             headers: ["Websocket-Id": session.required("websocket_id")],
             subprotocol: "stripecli-devproxy-v1"
         )
-        let (version, secret) = (try session.required("default_version"), try session.required("secret"))
-        say(
-            isFirst
-                ? "Ready! You are using API version [\(version)]. Your webhook signing secret is \(secret) (^C to quit)"
-                : "Connected again."
-        )
-        let forward = forwardTo.map(Self.address)
-        try await socket.run { text in await take(text, forward) }
     }
 
     /// As people write it: a port, a path, or an address without its scheme.
@@ -95,23 +115,20 @@ struct Listen: AsyncParsableCommand {
         let webhook_conversation_id: String
     }
 
-    /// Shows an event and forwards it.
-    /// - Returns: what the server is told.
-    private func take(_ text: String, _ forward: String?) async -> [[String: any Sendable]] {
+    /// Shows an event and forwards it. The server is told that it came, and what became of it.
+    private func take(_ text: String, _ forward: String?, _ answer: WebSocket.Answer) async {
         guard let message = try? JSONDecoder().decode(Message.self, from: Data(text.utf8)),
             message.type == "webhook_event",
             let event = try? JSONDecoder().decode(Message.Event.self, from: Data(message.event_payload.utf8))
-        else { return [] }
+        else { return }
         let ids = [
             "webhook_id": message.webhook_id, "webhook_conversation_id": message.webhook_conversation_id,
         ]
-        var told: [[String: any Sendable]] = [ids.merging(["type": "event_ack", "event_id": event.id]) { $1 }]
+        await answer(ids.merging(["type": "event_ack", "event_id": event.id]) { $1 })
         let wanted = events.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
-        guard message.endpoint.api_version == nil, wanted.contains("*") || wanted.contains(event.type) else {
-            return told
-        }
+        guard message.endpoint.api_version == nil, wanted.contains("*") || wanted.contains(event.type) else { return }
         if json { show(message.event_payload) } else { show("\(time())   --> \(event.type) [\(event.id)]") }
-        guard let forward else { return told }
+        guard let forward else { return }
         do {
             let (status, headers, body) = try await send(message, to: forward)
             if !json { show("\(time())  <--  [\(status)] POST \(forward) [\(event.id)]") }
@@ -124,11 +141,10 @@ struct Listen: AsyncParsableCommand {
             response["request_headers"] = message.http_headers
             response["request_body"] = message.event_payload
             response["notification_id"] = event.id
-            told.append(response)
+            await answer(response)
         } catch {
             say("\(time())            [ERROR] Failed to POST: \(error)")
         }
-        return told
     }
 
     private func send(_ message: Message, to url: String) async throws -> (Int, [String: String], String) {

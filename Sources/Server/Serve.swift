@@ -254,7 +254,7 @@ struct Serve: AsyncParsableCommand {
             await service.listening.run(
                 host: settings.host,
                 port: settings.webhooks.listenPort,
-                name: settings.urlHost
+                name: settings.isAnyHost ? nil : settings.urlHost
             )
         }
     }

@@ -143,9 +143,12 @@ struct ServeSettings {
         case api, worker, all
     }
 
+    /// Whether the server listens at every address of the machine.
+    var isAnyHost: Bool { host == "0.0.0.0" || host == "::" }
+
     /// The host as an address on this machine spells it.
     var urlHost: String {
-        if host == "0.0.0.0" || host == "::" { return "127.0.0.1" }
+        if isAnyHost { return "127.0.0.1" }
         return host.contains(":") ? "[\(host)]" : host
     }
 

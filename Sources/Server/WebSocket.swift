@@ -9,8 +9,12 @@ internal import NIOWebSocket
 struct WebSocket {
     private let channel: NIOAsyncChannel<WebSocketFrame, WebSocketFrame>
 
+    /// How many texts are taken at a time.
+    private static let atOnce = 8
+
     /// - Parameter url: `ws://host:port/path`
-    static func connect(to url: String, headers: [String: String], subprotocol: String) async throws -> WebSocket {
+    /// - Returns: nil where the server answers that it knows nobody who could listen.
+    static func connect(to url: String, headers: [String: String], subprotocol: String) async throws -> WebSocket? {
         guard let parts = URLComponents(string: url), parts.scheme == "ws", let host = parts.host, let port = parts.port
         else { throw Failure("The server answered no address that can be listened to.") }
         var fields = HTTPHeaders(headers.map { ($0.key, $0.value) })
@@ -23,8 +27,7 @@ struct WebSocket {
             .connect(host: host.trimmingCharacters(in: ["[", "]"]), port: port) { channel in
                 channel.eventLoop.makeCompletedFuture { try prepare(channel, head) }
             }
-        guard let channel = try await upgrade.get() else { throw Failure("The server let nobody listen.") }
-        return WebSocket(channel: channel)
+        return try await upgrade.get().map { WebSocket(channel: $0) }
     }
 
     private static func prepare(
@@ -44,36 +47,41 @@ struct WebSocket {
             upgraders: [upgrader],
             notUpgradingCompletionHandler: { channel in channel.eventLoop.makeSucceededFuture(nil) }
         )
-        return try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(
-            configuration: .init(upgradeConfiguration: configuration)
-        )
+        var pipeline = NIOUpgradableHTTPClientPipelineConfiguration(upgradeConfiguration: configuration)
+        // Frames may come in the same packet as the answer.
+        pipeline.leftOverBytesStrategy = .forwardBytes
+        return try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(configuration: pipeline)
     }
 
-    /// Takes texts until the connection ends, a few at a time, and sends back what `take` answers to each, as JSON.
-    func run(_ take: @escaping @Sendable (String) async -> [[String: any Sendable]]) async throws {
+    /// Sends an answer, as JSON, while there is a connection.
+    typealias Answer = @Sendable ([String: any Sendable]) async -> Void
+
+    /// Takes texts until the connection ends, a few at a time in their order. No more is read than is taken, and what
+    /// was begun is finished when the connection has ended.
+    func run(_ take: @escaping @Sendable (String, Answer) async -> Void) async throws {
         try await channel.executeThenClose { inbound, outbound in
-            await withTaskGroup { group in
-                group.addTask {
-                    // So that both sides know of a connection that has died.
-                    while !Task.isCancelled {
-                        try? await Task.sleep(for: .seconds(10))
-                        let ping = WebSocketFrame(fin: true, opcode: .ping, maskKey: .random(), data: ByteBuffer())
-                        guard (try? await outbound.write(ping)) != nil else { return }
-                    }
+            // So that both sides know of a connection that has died.
+            let pings = Task {
+                while !Task.isCancelled {
+                    try? await Task.sleep(for: .seconds(10))
+                    let ping = WebSocketFrame(fin: true, opcode: .ping, maskKey: .random(), data: ByteBuffer())
+                    guard (try? await outbound.write(ping)) != nil else { return }
                 }
+            }
+            defer { pings.cancel() }
+            await withTaskGroup(of: Void.self) { group in
+                var count = 0
                 do {
                     for try await frame in inbound {
                         guard frame.opcode != .connectionClose else { break }
                         guard frame.opcode == .text else { continue }
                         let text = String(buffer: frame.unmaskedData)
-                        group.addTask {
-                            for answer in await take(text) { try? await send(answer, outbound) }
-                        }
+                        if count == Self.atOnce { await group.next() } else { count += 1 }
+                        group.addTask { await take(text) { try? await send($0, outbound) } }
                     }
                 } catch {
                     // The same as an end.
                 }
-                group.cancelAll()
             }
         }
     }

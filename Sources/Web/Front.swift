@@ -172,6 +172,7 @@ struct Endpoint: Sendable {
             key: key,
             version: version,
             requestID: requestID,
+            host: request.head.authority,
             idempotencyKey: idempotencyKey,
             form: form,
             fingerprint: {

@@ -21,23 +21,69 @@ public final class Listening: Sendable {
     /// Seconds after which a client renews its connection.
     private static let reconnectDelay = 3600
     private static let subprotocol = "stripecli-devproxy-v1"
+    /// Connections at the port; more are closed at once.
+    private static let maximumConnections = 2 * capacity
 
     /// One client's session, over all of its connections.
     private final class Session: Sendable {
         let scope: Scope
-        /// The ids of the last events that were read, in the order in which they were made; nil before the first look.
+        /// The id of the key that opened it.
+        let key: String
+        /// The ids of the last events that were read, in the order in which they were made; nil before the first
+        /// connection.
         let position = Mutex<[String]?>(nil)
         let replays = Mutex<[String]>([])
+        private let acknowledging = Mutex(Acknowledging())
+        let line = Mutex<Line?>(nil)
 
-        init(_ scope: Scope) {
+        private struct Acknowledging {
+            /// The events that were sent last and were not acknowledged.
+            var missing: [String] = []
+            /// Not every client does it.
+            var isUsual = false
+        }
+
+        /// Notes that an event is being sent.
+        func expect(_ event: String) {
+            acknowledging.withLock { $0.missing = $0.missing.suffix(Listening.overlap - 1) + [event] }
+        }
+
+        func acknowledge(_ event: String) {
+            acknowledging.withLock { state in
+                state.isUsual = true
+                state.missing.removeAll { $0 == event }
+            }
+        }
+
+        /// Has what may have been lost with the former connection sent once more.
+        func comeAgain() {
+            let sent = position.withLock { $0 } ?? []
+            let lost = acknowledging.withLock { state in
+                defer { state.missing = [] }
+                return state.isUsual ? state.missing.filter(sent.contains) : []
+            }
+            replays.withLock { replays in replays = lost.filter { !replays.contains($0) } + replays }
+        }
+
+        /// The connection that is listened over, what has it look for news, and who sends.
+        struct Line {
+            let channel: any Channel
+            let bell: AsyncStream<Void>.Continuation
+            let task: Task<Void, Never>
+        }
+
+        init(_ scope: Scope, key: String) {
             self.scope = scope
+            self.key = key
         }
     }
 
     private struct State {
         /// By the digest of the id, which is a credential.
         var sessions: [(digest: [UInt8], session: Session)] = []
-        var address: String?
+        /// The host as addresses spell it, nil where it is any, and the port.
+        var place: (host: String?, port: Int)?
+        var connections = 0
     }
 
     private let database: Database
@@ -62,17 +108,19 @@ public final class Listening: Sendable {
         guard features.contains("webhooks") else {
             throw StripeError(param: "websocket_features", message: "This server offers the feature webhooks alone.")
         }
-        return try call.service.listening.open(call.scope)
+        guard let key = call.key else { throw StripeError.internalFault }
+        return try call.service.listening.open(call.scope, key, host: call.host)
     }
 
-    private func open(_ scope: Scope) throws -> Answer {
+    private func open(_ scope: Scope, _ key: APIKey, host: String?) throws -> Answer {
         let id = world.secret("cliws_", length: 32)
-        let address = state.withLock { state in
+        let place = state.withLock { state in
             if state.sessions.count >= Self.capacity { state.sessions.removeFirst() }
-            state.sessions.append((Secret.digest(id), Session(scope)))
-            return state.address
+            state.sessions.append((Secret.digest(id), Session(scope, key: key.id)))
+            return state.place
         }
-        guard let address else { throw StripeError.unavailable("Nobody can listen here at the moment.") }
+        guard let place else { throw StripeError.unavailable("Nobody can listen here at the moment.") }
+        let address = "ws://\(place.host ?? Self.host(host) ?? "127.0.0.1"):\(place.port)/subscribe"
         let secret = secret(of: scope)
         return Call.answer { json in
             json.object { json in
@@ -99,10 +147,27 @@ public final class Listening: Sendable {
         return state.withLock { state in state.sessions.first { $0.digest == digest }?.session }
     }
 
+    /// The host that a request was sent to, by its `Host`; nil for a text that is none.
+    private static func host(_ text: String?) -> String? {
+        let form = #/(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._\-]{1,253})(?::[0-9]{1,5})?/#
+        return text?.wholeMatch(of: form).map { String($0.output.1) }
+    }
+
+    /// Whether the key that opened a session may still be used.
+    private func isAllowed(_ session: Session) async throws -> Bool {
+        let now = world.now()
+        return try await database.lookup { db in try APIKey.isGood(session.key, at: now, in: db) }
+    }
+
+    private func forget(_ gone: Session) {
+        state.withLock { $0.sessions.removeAll { $0.session === gone } }
+    }
+
     /// Sends an event once more to those who listen.
     func replay(_ event: String, in scope: Scope) {
         for (_, session) in state.withLock({ $0.sessions }) where session.scope == scope {
             session.replays.withLock { if $0.count < Self.capacity { $0.append(event) } }
+            session.line.withLock { _ = $0?.bell.yield() }
         }
     }
 
@@ -111,8 +176,9 @@ public final class Listening: Sendable {
     /// Takes connections until the task is cancelled.
     /// - Parameters:
     ///   - port: 0 takes a free one.
-    ///   - name: the host as addresses spell it.
-    public func run(host: String, port: Int, name: String) async {
+    ///   - name: the host as addresses spell it; nil where callers reach it by more than one, and are told the one that
+    ///     they asked.
+    public func run(host: String, port: Int, name: String?) async {
         do {
             let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
                 .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -121,7 +187,7 @@ public final class Listening: Sendable {
                 }
                 .bind(host: host, port: port).get()
             let bound = server.localAddress?.port ?? port
-            state.withLock { $0.address = "ws://\(name):\(bound)/subscribe" }
+            state.withLock { $0.place = (name, bound) }
             await withTaskCancellationHandler {
                 try? await server.closeFuture.get()
             } onCancel: {
@@ -130,23 +196,29 @@ public final class Listening: Sendable {
         } catch {
             logger.error("nobody can listen here: the port cannot be taken", metadata: ["error": "\(error)"])
         }
-        state.withLock { $0.address = nil }
+        state.withLock { $0.place = nil }
     }
 
+    private struct Full: Error {}
+
     private func prepare(_ channel: any Channel) throws {
+        let count = state.withLock { state in
+            state.connections += 1
+            return state.connections
+        }
+        channel.closeFuture.whenComplete { [self] _ in state.withLock { $0.connections -= 1 } }
+        guard count <= Self.maximumConnections else { throw Full() }
         // Clients ping every few seconds; who says nothing is gone.
         try channel.pipeline.syncOperations.addHandler(IdleStateHandler(readTimeout: .seconds(60)))
         let refusal = Refusal()
         let upgrader = NIOWebSocketServerUpgrader(
             maxFrameSize: 1 << 20,
             shouldUpgrade: { [self] channel, head in
-                guard session(head.headers.first(name: "Websocket-Id")) != nil else {
-                    return channel.eventLoop.makeSucceededFuture(nil)
+                channel.eventLoop.makeFutureWithTask { [self] in
+                    guard await admit(head.headers.first(name: "Websocket-Id"), on: channel) else { return nil }
+                    let offered = head.headers[canonicalForm: "Sec-WebSocket-Protocol"]
+                    return offered.contains(Self.subprotocol[...]) ? ["Sec-WebSocket-Protocol": Self.subprotocol] : [:]
                 }
-                let offered = head.headers[canonicalForm: "Sec-WebSocket-Protocol"]
-                let headers: HTTPHeaders =
-                    offered.contains(Self.subprotocol[...]) ? ["Sec-WebSocket-Protocol": Self.subprotocol] : [:]
-                return channel.eventLoop.makeSucceededFuture(headers)
             },
             upgradePipelineHandler: { [self] channel, head in
                 let id = head.headers.first(name: "Websocket-Id")
@@ -165,6 +237,26 @@ public final class Listening: Sendable {
         try pipeline.addHandler(refusal)
     }
 
+    /// Whether an id opens a connection. What happens from this moment on is sent over it, so that a client misses
+    /// nothing after the answer.
+    private func admit(_ id: String?, on channel: any Channel) async -> Bool {
+        guard let session = session(id) else { return false }
+        do {
+            guard try await isAllowed(session) else {
+                forget(session)
+                return false
+            }
+            guard session.position.withLock({ $0 }) == nil else { return true }
+            let ids = try await database.read { db in try Event.latestIDs(Self.overlap, in: session.scope, db) }
+            session.position.withLock { $0 = $0 ?? ids }
+            return true
+        } catch {
+            // To be told that the id is unknown would cost the client what it has not seen yet.
+            channel.close(promise: nil)
+            return false
+        }
+    }
+
     private func begin(_ id: String?, on channel: any Channel) throws {
         let pipeline = channel.pipeline.syncOperations
         try pipeline.addHandler(
@@ -174,34 +266,70 @@ public final class Listening: Sendable {
                 maxAccumulatedFrameSize: 1 << 20
             )
         )
-        try pipeline.addHandler(Line())
         guard let session = session(id) else { throw StripeError.internalFault }
-        let task = Task { [self] in await pump(session, to: channel) }
-        channel.closeFuture.whenComplete { _ in task.cancel() }
+        try pipeline.addHandler(Frames(acknowledge: session.acknowledge))
+        let (rings, bell) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        // A client that comes again has left its former connection, which may look alive for a while.
+        session.line.withLock { line in
+            line?.channel.close(promise: nil)
+            let task = Task { [self, former = line?.task] in
+                await former?.value
+                session.comeAgain()
+                await pump(session, to: channel, rings, bell)
+            }
+            channel.closeFuture.whenComplete { _ in task.cancel() }
+            line = .init(channel: channel, bell: bell, task: task)
+        }
     }
 
     // MARK: Events
 
     /// So many events are looked at again: where several servers write, one may be committed after a later one.
     private static let overlap = 200
-    private static let pause = Duration.milliseconds(100)
+    /// A wake-up can be lost, so that news is looked for without one too.
+    private static let pause = Duration.seconds(1)
+    /// How long a revoked key may go on listening.
+    private static let trust = Duration.seconds(3)
 
-    /// Sends what happens until the connection ends.
-    private func pump(_ session: Session, to channel: any Channel) async {
-        do {
-            if session.position.withLock({ $0 }) == nil {
-                let ids = try await database.read { db in
-                    try Event.latestIDs(Self.overlap, in: session.scope, db)
+    /// Sends what happens until the connection ends, or the key is revoked.
+    private func pump(
+        _ session: Session,
+        to channel: any Channel,
+        _ rings: AsyncStream<Void>,
+        _ bell: AsyncStream<Void>.Continuation
+    ) async {
+        await withTaskGroup { group in
+            group.addTask { [self] in
+                for await _ in database.wakes(.events) { bell.yield() }
+            }
+            group.addTask {
+                while !Task.isCancelled {
+                    bell.yield()
+                    try? await Task.sleep(for: Self.pause)
                 }
-                session.position.withLock { $0 = ids }
             }
-            while !Task.isCancelled {
-                try await sendAgain(session, to: channel)
-                try await sendNews(session, to: channel)
-                try await Task.sleep(for: Self.pause)
+            group.addTask { [self] in
+                do {
+                    try await send(session, to: channel, at: rings)
+                } catch {
+                    // The connection has ended, or the client comes again when the database is there again.
+                }
             }
-        } catch {
-            channel.close(promise: nil)
+            await group.next()
+            group.cancelAll()
+        }
+        channel.close(promise: nil)
+    }
+
+    private func send(_ session: Session, to channel: any Channel, at rings: AsyncStream<Void>) async throws {
+        var checked = ContinuousClock.now
+        for await _ in rings {
+            if ContinuousClock.now - checked >= Self.trust {
+                guard try await isAllowed(session) else { return forget(session) }
+                checked = .now
+            }
+            try await sendAgain(session, to: channel)
+            try await sendNews(session, to: channel)
         }
     }
 
@@ -211,7 +339,7 @@ public final class Listening: Sendable {
             replays = []
             return all
         }
-        for id in ids { try await send(id, session.scope, to: channel) }
+        for id in ids { try await send(id, session, to: channel) }
     }
 
     private func sendNews(_ session: Session, to channel: any Channel) async throws {
@@ -223,7 +351,7 @@ public final class Listening: Sendable {
             guard let last = ids.last else { return }
             start = last
             for id in ids where !known.contains(id) {
-                try await send(id, session.scope, to: channel)
+                try await send(id, session, to: channel)
                 session.position.withLock { position in
                     let ids = ((position ?? []) + [id]).sorted()
                     position = Array(ids.suffix(Self.overlap))
@@ -233,7 +361,9 @@ public final class Listening: Sendable {
     }
 
     /// Sends an event in the version of most, and once more in the latest: a client takes the one that it asked for.
-    private func send(_ id: String, _ scope: Scope, to channel: any Channel) async throws {
+    private func send(_ id: String, _ session: Session, to channel: any Channel) async throws {
+        let scope = session.scope
+        session.expect(id)
         guard let event = try await database.read({ db in try Event.known(id, in: scope, db) }) else { return }
         for version in [nil, APIVersion.latest.description] {
             let payload = event.rendering(in: version)
@@ -264,6 +394,19 @@ private final class Refusal: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
+    /// The time until a connection must be a websocket; the handler is removed when it is one.
+    private static let patience = TimeAmount.seconds(10)
+    private var deadline: Scheduled<Void>?
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        let channel = context.channel
+        deadline = context.eventLoop.scheduleTask(in: Self.patience) { channel.close(promise: nil) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        deadline?.cancel()
+    }
+
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard case .end = unwrapInboundIn(data) else { return }
         // The words that the official command line knows, to ask for a new session.
@@ -284,14 +427,32 @@ private final class Refusal: ChannelInboundHandler, RemovableChannelHandler {
     }
 }
 
-/// What a websocket itself must answer. Reports of what a local server said are taken and not kept.
-private final class Line: ChannelInboundHandler {
+/// What a websocket itself must answer, and what clients acknowledge. Reports of what a local server said are taken and
+/// not kept.
+private final class Frames: ChannelInboundHandler {
     typealias InboundIn = WebSocketFrame
     typealias OutboundOut = WebSocketFrame
+
+    private struct Acknowledgement: Decodable {
+        let type: String
+        let event_id: String
+    }
+
+    private let acknowledge: (String) -> Void
+
+    init(acknowledge: @escaping (String) -> Void) {
+        self.acknowledge = acknowledge
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         let frame = unwrapInboundIn(data)
         switch frame.opcode {
+        case .text:
+            let data = Data(frame.unmaskedData.readableBytesView)
+            guard let message = try? JSONDecoder().decode(Acknowledgement.self, from: data),
+                message.type == "event_ack"
+            else { return }
+            acknowledge(message.event_id)
         case .ping:
             let pong = WebSocketFrame(fin: true, opcode: .pong, data: frame.unmaskedData)
             context.writeAndFlush(wrapOutboundOut(pong), promise: nil)

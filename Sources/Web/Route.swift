@@ -57,6 +57,8 @@ struct Call: Sendable {
     let key: APIKey?
     let version: APIVersion
     let requestID: String
+    /// The request's `Host`, unchecked.
+    let host: String?
     let idempotencyKey: String?
     let form: FormMap
     /// A digest of the method, the path and the parameters.

@@ -1,6 +1,7 @@
 """What people type: `listen`, `trigger`, `events` and `link`, and the official command line's own protocol."""
 
 import base64
+import http.server
 import json
 import os
 import queue
@@ -12,6 +13,7 @@ import threading
 import urllib.parse
 
 import pytest
+import requests
 import stripe
 
 from receiver import Receiver
@@ -28,8 +30,9 @@ EVENTS = [PREFIX + name for name in [
 
 
 def command(server, *arguments, status=0):
+    place = server.storage if arguments[0] == "keys" else ["--data", str(server.data)]
     ran = subprocess.run(
-        [str(BINARY), *arguments, "--data", str(server.data)], capture_output=True, text=True, timeout=120,
+        [str(BINARY), *arguments, *place], capture_output=True, text=True, timeout=120,
         env={k: v for k, v in os.environ.items() if not k.startswith("LINKSPAN_")})
     assert ran.returncode == status, ran.stdout + ran.stderr
     return ran.stdout if status == 0 else ran.stderr
@@ -118,6 +121,139 @@ def test_listen_carries_on_when_the_server_was_away(own_server):
         listening.wait("Connected again")
         server.sdk().v1.customers.delete(server.sdk().v1.customers.list().data[0].id)
         listening.wait("--> customer.deleted")
+
+
+class Relay:
+    """Stands between `linkspan listen` and a server: connections through it can be cut and held up."""
+
+    def __init__(self, server):
+        self.sessions = []
+        self.cut_off = False
+        self.pairs = []
+        relay = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                answer = requests.post(
+                    server.url + self.path, data=body, timeout=60,
+                    headers={name: self.headers[name] for name in ("Authorization", "Content-Type")})
+                session = answer.json()
+                parts = urllib.parse.urlsplit(session["websocket_url"])
+                relay.target = (parts.hostname, parts.port)
+                session["websocket_url"] = parts._replace(netloc=f"127.0.0.1:{relay.port}").geturl()
+                relay.sessions.append(session)
+                text = json.dumps(session).encode()
+                self.send_response(answer.status_code)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_):
+                pass
+
+        self.api = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.api.server_port}"
+        threading.Thread(target=self.api.serve_forever, args=(0.05,), daemon=True).start()
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.socket.accept()
+            except OSError:
+                return
+            if self.cut_off:
+                client.close()
+                continue
+            server = socket.create_connection(self.target)
+            self.pairs.append((client, server))
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    def _copy(self, source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        for one in (source, sink):
+            try:
+                one.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def cut(self):
+        self.cut_off = True
+        for pair in self.pairs:
+            for one in pair:
+                try:
+                    one.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+        self.pairs = []
+
+    def mend(self):
+        self.cut_off = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.cut()
+        self.socket.close()
+        self.api.shutdown()
+        self.api.server_close()
+
+
+def test_listen_misses_nothing_while_its_connection_is_cut(own_server):
+    server = own_server()
+    with Relay(server) as relay:
+        with Running(server, "listen", "--url", relay.url, "--api-key", SECRET_KEY) as listening:
+            listening.wait("Ready!")
+            server.sdk().v1.customers.create({})
+            listening.wait("--> customer.created")
+            relay.cut()
+            listening.wait("connecting again")
+            customer = server.sdk().v1.customers.list().data[0]
+            server.sdk().v1.customers.delete(customer.id)
+            relay.mend()
+            listening.wait("--> customer.deleted")
+        assert len(relay.sessions) == 1
+
+
+def test_listen_forwards_a_few_at_a_time_and_finishes_what_it_began(own_server):
+    server = own_server()
+    over = threading.Event()
+    lock = threading.Lock()
+    count = {"now": 0, "most": 0}
+
+    def answer(one):
+        with lock:
+            count["now"] += 1
+            count["most"] = max(count["most"], count["now"])
+        over.wait(60)
+        with lock:
+            count["now"] -= 1
+        return 200
+
+    with Receiver(answer) as receiver, Relay(server) as relay:
+        with Running(server, "listen", "--url", relay.url, "--api-key", SECRET_KEY, "--forward-to",
+                     receiver.url) as listening:
+            listening.wait("Ready!")
+            customers = {server.sdk().v1.customers.create({}).id for _ in range(30)}
+            first = receiver.wait(8)
+            relay.cut()
+            over.set()
+            for one in first:
+                listening.wait(rf"  <--  \[200\] POST .*\[{json.loads(one.body)['id']}\]$")
+            relay.mend()
+            listening.wait("Connected again")
+            wait_until(lambda: customers <= {json.loads(one.body)["data"]["object"]["id"]
+                                             for one in list(receiver.deliveries)}, 30, "all are forwarded")
+        assert count["most"] == 8
 
 
 def test_events_are_listed_and_sent_again(own_server):
@@ -257,6 +393,7 @@ def test_the_official_protocol_both_ways(session):
     again = json.loads(line.receive()[1])
     assert json.loads(again["event_payload"])["id"] == event.id
     line.receive()
+    line.send(1, json.dumps({"type": "event_ack", "event_id": event.id}).encode())
     line.send(8, struct.pack("!H", 1000))
     assert line.receive()[0] == 8
     line.close()
@@ -272,6 +409,82 @@ def test_an_unknown_websocket_id_is_told_in_the_words_that_the_client_knows(sess
     assert not line.head.startswith(b"HTTP/1.1 101")
     length = int(re.search(rb"(?i)content-length: (\d+)", line.head).group(1))
     assert json.loads(line.file.read(length))["error"]["message"] == "Unknown WebSocket ID."
+    line.close()
+
+
+def test_what_happens_right_after_the_answer_is_not_missed(session):
+    sdk = session["server"].sdk()
+    for _ in range(10):
+        fresh = good(session["server"].api().post("/v1/stripecli/sessions", {"websocket_features[]": "webhooks"}))
+        line = Socket(fresh)
+        customer = sdk.v1.customers.create({})
+        event = json.loads(json.loads(line.receive()[1])["event_payload"])
+        assert event["data"]["object"]["id"] == customer.id
+        line.close()
+
+
+def test_what_was_sent_and_not_acknowledged_is_sent_again(session):
+    sdk = session["server"].sdk()
+    line = Socket(session)
+    events = []
+    for _ in range(2):
+        sdk.v1.customers.create({})
+        event, _ = [json.loads(json.loads(line.receive()[1])["event_payload"])["id"] for _ in range(2)]
+        events.append(event)
+    line.send(1, json.dumps({"type": "event_ack", "event_id": events[0]}).encode())
+    line.send(9, b"")
+    assert line.receive()[0] == 10
+    line.close()
+    line = Socket(session)
+    sdk.v1.customers.create({})
+    got = [json.loads(json.loads(line.receive()[1])["event_payload"])["id"] for _ in range(4)]
+    assert got[:2] == [events[1]] * 2 and got[2] not in events
+    line.close()
+
+
+def test_a_client_that_comes_again_takes_the_place_of_its_former_connection(session):
+    first, second = Socket(session), Socket(session)
+    assert not first.file.read(1)
+    session["server"].sdk().v1.customers.create({})
+    assert json.loads(second.receive()[1])["type"] == "webhook_event"
+    second.close()
+
+
+def test_a_revoked_key_listens_no_longer(own_server):
+    server = own_server()
+    key = json.loads(command(server, "keys", "create", "--json"))[0]
+    api = server.api(key["text"])
+    session = good(api.post("/v1/stripecli/sessions", {"websocket_features[]": "webhooks"}))
+    line = Socket(session)
+    assert line.head.startswith(b"HTTP/1.1 101 ")
+    command(server, "keys", "revoke", key["id"])
+    # Within a few seconds.
+    assert not line.file.read(1)
+    again = Socket(session)
+    assert b"Unknown WebSocket ID." in again.file.read()
+
+
+def test_the_websocket_is_where_the_caller_reached_the_server(own_server):
+    server = own_server(["--host", "0.0.0.0"])
+    form = {"websocket_features[]": "webhooks"}
+
+    def host(name):
+        answer = good(server.api().post("/v1/stripecli/sessions", form, Host=name))
+        return urllib.parse.urlsplit(answer["websocket_url"]).netloc.rsplit(":", 1)[0]
+
+    assert host("localhost:1") == "localhost" and host("link.example.com") == "link.example.com"
+    assert host("[::1]:80") == "[::1]"
+    assert host("a@b") == "127.0.0.1" and host("a/b") == "127.0.0.1"
+
+
+def test_the_port_for_listening_is_not_held_by_those_who_do_not_listen(session):
+    parts = urllib.parse.urlsplit(session["websocket_url"])
+    idle = [socket.create_connection((parts.hostname, parts.port), timeout=30) for _ in range(220)]
+    # More than there is room for are closed at once, the others when nothing came for ten seconds.
+    for one in idle:
+        assert one.recv(1) == b""
+    line = Socket(session)
+    assert line.head.startswith(b"HTTP/1.1 101 ")
     line.close()
 
 
