@@ -32,8 +32,10 @@ public struct Transaction: Sendable {
     public struct Entry: Sendable {
         /// The institution's own name for it, unique on the account.
         public let institutionID: String
-        /// The name of the one whose place it takes; nil where there is none.
+        /// The name of the one whose place it takes; nil where there is none. One that is not pending keeps its place,
+        /// unless this is a correction.
         public let replaces: String?
+        public let isCorrection: Bool
         /// Minor units, negative for money that left the account.
         public let amount: Int64
         public let currency: String
@@ -46,6 +48,7 @@ public struct Transaction: Sendable {
         public init(
             institutionID: String,
             replaces: String?,
+            isCorrection: Bool = false,
             amount: Int64,
             currency: String,
             description: String,
@@ -55,6 +58,7 @@ public struct Transaction: Sendable {
         ) {
             self.institutionID = institutionID
             self.replaces = replaces
+            self.isCorrection = isCorrection
             self.amount = amount
             self.currency = currency
             self.description = description
@@ -81,7 +85,7 @@ public struct Transaction: Sendable {
         func ingest(_ entries: [Entry], _ db: Connection, _ world: World) throws {
             for entry in entries {
                 if let replaced = entry.replaces, replaced != entry.institutionID {
-                    try rename(replaced, to: entry.institutionID, db)
+                    try rename(replaced, to: entry, db)
                 }
                 try upsert(entry, db, world)
             }
@@ -124,14 +128,20 @@ public struct Transaction: Sendable {
             }
         }
 
-        /// A transaction that goes on under another name of the institution keeps its id. Where both names are known
-        /// already, the old one has nothing left to stand for.
-        private func rename(_ old: String, to new: String, _ db: Connection) throws {
-            let isKnown =
-                try db.first("SELECT 1 FROM bank_transaction WHERE \(mine) AND institution_id = \(new)") {
-                    try $0.int(0)
-                } != nil
-            if isKnown {
+        /// A pending transaction that goes on under another name of the institution keeps its id. Where both names are
+        /// known already, the old one has nothing left to stand for. One that is posted is what a refund refers to: it
+        /// stays, unless it is corrected.
+        private func rename(_ old: String, to entry: Entry, _ db: Connection) throws {
+            let new = entry.institutionID
+            let known = try db.all(
+                """
+                SELECT institution_id, status FROM bank_transaction
+                WHERE \(mine) AND institution_id IN (\(old), \(new))
+                """
+            ) { (name: try $0.text(0), status: try $0.choice(1, of: Status.self)) }
+            guard let former = known.first(where: { $0.name == old }), former.status == .pending || entry.isCorrection
+            else { return }
+            if known.contains(where: { $0.name == new }) {
                 try remove([old], db)
             } else {
                 try db.execute(

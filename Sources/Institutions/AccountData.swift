@@ -63,8 +63,10 @@ public struct BankTransaction: Sendable, Equatable {
     /// The institution's own name for it, unique on the account.
     public let id: String
     /// The pending transaction, by its `id`, that this one takes the place of; nil where it has no forerunner or keeps
-    /// the forerunner's id.
+    /// the forerunner's id. One that is posted by then stays as it is, unless this is a correction.
     public let replaces: String?
+    /// The institution says that what it told before was wrong: what this replaces may be posted.
+    public let isCorrection: Bool
     /// Negative for money that left the account.
     public let amount: Int64
     public let currency: String
@@ -77,6 +79,7 @@ public struct BankTransaction: Sendable, Equatable {
     public init(
         id: String,
         replaces: String? = nil,
+        isCorrection: Bool = false,
         amount: Int64,
         currency: String,
         description: String,
@@ -86,6 +89,7 @@ public struct BankTransaction: Sendable, Equatable {
     ) {
         self.id = id
         self.replaces = replaces
+        self.isCorrection = isCorrection
         self.amount = amount
         self.currency = currency
         self.description = description

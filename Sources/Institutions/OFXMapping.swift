@@ -202,6 +202,7 @@ struct OFXNaming: Sendable {
         return BankTransaction(
             id: id,
             replaces: former ?? replaces,
+            isCorrection: former != nil,
             amount: readable.amount,
             currency: readable.currency,
             description: raw.description,

@@ -41,6 +41,7 @@ extension Transaction.Entry {
         self.init(
             institutionID: transaction.id,
             replaces: transaction.replaces,
+            isCorrection: transaction.isCorrection,
             amount: transaction.amount,
             currency: transaction.currency,
             description: transaction.description,
@@ -73,6 +74,7 @@ extension BankTransaction {
         self.init(
             id: entry.institutionID,
             replaces: entry.replaces,
+            isCorrection: entry.isCorrection,
             amount: entry.amount,
             currency: entry.currency,
             description: entry.description,

@@ -111,11 +111,13 @@ extension Stage {
         _ amount: Int64 = -100,
         _ status: Transaction.Status = .posted,
         at moment: Int64 = Stage.start,
-        replaces: String? = nil
+        replaces: String? = nil,
+        isCorrection: Bool = false
     ) -> Transaction.Entry {
         Transaction.Entry(
             institutionID: name,
             replaces: replaces,
+            isCorrection: isCorrection,
             amount: amount,
             currency: "usd",
             description: "Transaction \(name)",

@@ -97,6 +97,29 @@ struct TransactionTests {
         #expect(states?.sorted() == ["posted", "posted", "posted", "void"])
     }
 
+    @Test(
+        "that are posted stay beside the refund that names them, and give way to a correction alone",
+        arguments: Store.allCases
+    )
+    func refunded(store: Store) async throws {
+        let stage = try await Stage(store)
+        let id = try await stage.linkedAccount()
+        _ = try await refresh(stage, id, [Stage.entry("purchase", -500)])
+        let purchase = try await one(stage, id)
+        for _ in 0..<2 {
+            _ = try await refresh(stage, id, [Stage.entry("refund", 500, replaces: "purchase")])
+            let all = try #require(try await stage.transactions(id)["data"]?.elements)
+            #expect(all.count == 2 && all.contains(purchase))
+            #expect(all.allSatisfy { $0["status"] == "posted" })
+        }
+        _ = try await refresh(stage, id, [Stage.entry("right", -450, replaces: "purchase", isCorrection: true)])
+        let right = try #require(
+            try await stage.transactions(id)["data"]?.elements?.first { $0["id"] == purchase["id"] }
+        )
+        #expect(right["amount"] == -450 && right["status"] == "posted")
+        #expect(try await stage.transactions(id).ids?.count == 2)
+    }
+
     @Test("that are pending become void where they vanish from a window that is complete", arguments: Store.allCases)
     func vanished(store: Store) async throws {
         let stage = try await Stage(store)
