@@ -148,6 +148,7 @@ let package = Package(
             name: "InstitutionsTests",
             dependencies: [
                 "Connections", "Database", "Institutions", "Outbound", "ReferenceBank", "Vault", "Wire",
+                .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),

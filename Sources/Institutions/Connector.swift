@@ -302,6 +302,8 @@ public struct Access: Sendable {
 public enum ConnectorError: Error, Equatable {
     /// Down. `until` is when it expects to be back (seconds since the Unix epoch), nil where it did not say.
     case institutionUnavailable(until: Int64?)
+    /// No encrypted connection could be made: one side does not take the other's certificate.
+    case untrusted
     /// Asked too often; `until` as above.
     case rateLimited(until: Int64?)
     /// The institution refused the sign-in and will hear no second answer.
@@ -314,7 +316,8 @@ public enum ConnectorError: Error, Equatable {
     case accountRelinkRequired
     /// The account was closed, or is no longer part of the consent.
     case accountClosed
-    /// The institution does not give this kind of data for this account.
+    /// The institution did not give this kind of data for this account; it may another time. What it never gives, its
+    /// connector has no protocol for.
     case unsupported
     /// The credential is being renewed, or was renewed, by another call.
     case superseded

@@ -222,8 +222,7 @@ public enum ConnectorFile {
         switch field.kind {
         case .text: return .text(try node.text())
         case .url:
-            let url = String(try node.matches(#/https?:\/\/[!-~]+/#, "an address such as https://bank.example"))
-            return .text(url.hasSuffix("/") ? String(url.dropLast()) : url)
+            return .text(String(try node.matches(#/https?:\/\/[!-~]+/#, "an address such as https://bank.example")))
         case .flag: return .flag(try node.flag())
         case .choice(let words):
             let word = try node.text()

@@ -33,6 +33,7 @@ public struct FDX: Connector {
             public init() {}
         }
 
+        /// To the letter as the provider says it: some end in a slash.
         public var issuer: String
         /// Nil for the issuer's own place for it.
         public var discovery: String?
@@ -100,7 +101,7 @@ public struct FDX: Connector {
     private func oauth(_ configuration: Configuration) -> OAuth {
         OAuth(
             issuer: configuration.issuer,
-            discovery: configuration.discovery ?? "\(configuration.issuer)/.well-known/openid-configuration",
+            discovery: configuration.discovery ?? Self.discovery(of: configuration.issuer),
             clientID: configuration.clientID,
             proof: configuration.proof,
             scopes: configuration.scopes,
@@ -111,6 +112,11 @@ public struct FDX: Connector {
             now: now,
             secret: secret
         )
+    }
+
+    /// The issuer's own place for its document, which has no second slash where the issuer ends in one.
+    static func discovery(of issuer: String) -> String {
+        (issuer.hasSuffix("/") ? String(issuer.dropLast()) : issuer) + "/.well-known/openid-configuration"
     }
 
     // MARK: Signing in
@@ -161,7 +167,7 @@ public struct FDX: Connector {
             }
             page = next
         }
-        let expiry = try await consentExpiry(&call)
+        let expiry = try await consentExpiryIfTold(&call)
         var accounts: [BankAccount] = []
         for account in found where account.value.status != "CLOSED" {
             guard let id = account.value.accountId, !accounts.contains(where: { $0.id == id }) else { continue }
@@ -180,23 +186,19 @@ public struct FDX: Connector {
         _ call: inout FDXCall
     ) async throws(ConnectorError) -> [BankAccount.Numbers] {
         guard account.kind.category == .cash else { return [] }
+        let path = call.path(call.configuration.paths.paymentNetworks, id)
         let answer: FDXNetworks
         do {
-            answer = try await call.get(
-                call.path(call.configuration.paths.paymentNetworks, id),
-                [],
-                FDXNetworks.self
-            )
+            answer = try await call.get(path, [], FDXNetworks.self)
         } catch {
+            // An account without numbers is better than none: but a bank that wants a pause is left alone.
             switch error {
-            case .relinkRequired, .institutionUnavailable, .rateLimited, .superseded: throw error
+            case .rateLimited, .superseded: throw error
             default: return []
             }
         }
         return answer.paymentNetworks.compactMap(\.value).compactMap { network in
-            guard network.type == "US_ACH", network.transferIn ?? false || network.transferOut ?? false else {
-                return nil
-            }
+            guard network.type == "US_ACH", network.transferIn == true, network.transferOut == true else { return nil }
             let isToken = network.identifierType == "TOKENIZED_ACCOUNT_NUMBER"
             return BankAccount.Numbers(
                 identifier: isToken ? .tokenizedAccountNumber : .accountNumber,
@@ -229,11 +231,19 @@ public struct FDX: Connector {
         _ access: Access
     ) async throws(ConnectorError) -> FDXWrapped<FDXAccount> {
         var call = try await call(access)
-        return try await call.get(
-            call.path(call.configuration.paths.account, account.id),
-            [],
-            FDXWrapped<FDXAccount>.self
-        )
+        return try await call.account(account.id)
+    }
+
+    /// The same where a person waits, who is not sent away because the bank does not tell just now.
+    private func consentExpiryIfTold(_ call: inout FDXCall) async throws(ConnectorError) -> Int64? {
+        do {
+            return try await consentExpiry(&call)
+        } catch {
+            switch error {
+            case .institutionUnavailable, .untrusted: return nil
+            default: throw error
+            }
+        }
     }
 
     private func consentExpiry(_ call: inout FDXCall) async throws(ConnectorError) -> Int64? {
@@ -248,10 +258,8 @@ public struct FDX: Connector {
             default: throw error
             }
         }
-        switch consent.status?.uppercased() {
-        case "EXPIRED", "REVOKED": throw .relinkRequired
-        default: return consent.expirationTime.flatMap(Moment.iso)
-        }
+        guard !consent.isOver else { throw .relinkRequired }
+        return consent.expirationTime.flatMap(Moment.iso)
     }
 }
 
@@ -291,9 +299,22 @@ struct FDXCall: Sendable {
         _ query: [(name: String, value: String)],
         _ type: T.Type
     ) async throws(ConnectorError) -> T {
-        let reply = try await send("GET", query.isEmpty ? path : "\(path)?\(Form.encode(query))")
-        guard reply.status == 200 else { throw failure(reply) }
+        let reply = try await send("GET", Self.address(path, query))
+        guard reply.status == 200 else { throw await refusal(reply) }
         return try reply.json(type)
+    }
+
+    /// The details of one account: where the bank does not find it, it is gone.
+    mutating func account(_ id: String) async throws(ConnectorError) -> FDXWrapped<FDXAccount> {
+        let reply = try await send("GET", path(configuration.paths.account, id))
+        if reply.status == 404 || reply.status == 410 { throw .accountClosed }
+        guard reply.status == 200 else { throw await refusal(reply) }
+        return try reply.json(FDXWrapped<FDXAccount>.self)
+    }
+
+    /// A path with a query, which a path of the operator's may have begun.
+    static func address(_ path: String, _ query: [(name: String, value: String)]) -> String {
+        query.isEmpty ? path : path + (path.contains("?") ? "&" : "?") + Form.encode(query)
     }
 
     mutating func send(_ method: String, _ path: String, body: [UInt8]? = nil) async throws(ConnectorError)
@@ -340,14 +361,21 @@ struct FDXCall: Sendable {
         ).uuidString.lowercased()
     }
 
-    /// By FDX's code where there is one, else by HTTP's status.
-    func failure(_ reply: Outbound.Reply) -> ConnectorError {
+    /// By FDX's code where there is one, else by HTTP's status. What is forbidden may be so as the consent is over,
+    /// which some banks say of the consent alone.
+    mutating func refusal(_ reply: Outbound.Reply) async -> ConnectorError {
+        if reply.status == 403, let id = credential.consent {
+            let about = try? await send("GET", path(configuration.paths.consent, id))
+            if let about, about.status == 200, (try? about.json(FDXConsent.self))?.isOver == true {
+                return .relinkRequired
+            }
+        }
         let code = (try? reply.json(FDXRefusal.self))?.code
         switch (reply.status, code) {
         case (401, _), (_, 602): return .relinkRequired
         case (429, _): return .rateLimited(until: reply.retryAfter(access.now))
-        case (404, _), (409, _), (410, _), (_, 701), (_, 705), (_, 706): return .accountClosed
-        case (403, _), (405, _), (501, _): return .unsupported
+        case (_, 701), (_, 705), (_, 706): return .accountClosed
+        case (403, _), (404, _), (405, _), (410, _), (501, _): return .unsupported
         case (500..., _): return .institutionUnavailable(until: reply.retryAfter(access.now))
         default: return .invalidResponse
         }
@@ -379,18 +407,20 @@ extension FDX: OwnershipProviding {
 }
 
 extension FDXContact {
-    /// Each holder is an owner. Addresses, telephones and e-mail addresses are lists beside the holders: one apiece is
-    /// given to each in turn, any other number to the first. What stands with a holder is that holder's.
+    /// Each holder is an owner, but for those who only act for one. Addresses, telephones and e-mail addresses are
+    /// lists beside the holders: one apiece is given to each in turn, any other number to the first owner. What stands
+    /// with a holder is that holder's.
     var owners: [Owner] {
         let holders = (self.holders ?? []).compactMap(\.value).filter { $0.fullName != nil }
+        let first = holders.firstIndex(where: \.isOwner)
         func shared(_ list: [String], _ index: Int) -> String? {
-            list.count == holders.count ? list[index] : index == 0 ? list.first : nil
+            list.count == holders.count ? list[index] : index == first ? list.first : nil
         }
         let emails = Self.read(self.emails) { $0 }
         let lines = Self.read(addresses, \.line)
         let phones = Self.read(telephones, \.text)
         return holders.enumerated().compactMap { index, holder in
-            guard let name = holder.fullName else { return nil }
+            guard let name = holder.fullName, holder.isOwner else { return nil }
             return Owner(
                 name: name,
                 email: Self.read(holder.email) { $0 }.first ?? shared(emails, index),
@@ -511,13 +541,16 @@ extension FDXWrapped<FDXAccount> {
             )
         case .credit:
             let owed = units(value.currentBalance) ?? units(value.principalBalance)
-            let drawn: Int64? =
-                if let line = units(value.creditLine), let left = units(value.availableCredit) { line - left } else {
-                    nil
-                }
-            guard let debt = owed ?? drawn else { return nil }
+            guard let debt = owed ?? drawn(units), debt != Int64.min else { return nil }
             return Balance(asOf: asOf, current: [currency: -debt], kind: .credit(used: [currency: -debt]))
         }
+    }
+
+    /// What is gone of a line of credit; nil where not both ends are told, or no integer holds it.
+    private func drawn(_ units: (FDXAmount?) -> Int64?) -> Int64? {
+        guard let line = units(value.creditLine), let left = units(value.availableCredit) else { return nil }
+        let (drawn, overflows) = line.subtractingReportingOverflow(left)
+        return overflows ? nil : drawn
     }
 }
 

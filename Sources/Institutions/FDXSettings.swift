@@ -11,7 +11,7 @@ extension FDX: ConfigurableConnector {
             "issuer",
             .url,
             isRequired: true,
-            "The name of the bank's OpenID provider, as its discovery document has it."
+            "The name of the bank's OpenID provider, to the letter as its discovery document has it."
         ),
         .init("discovery_url", .url, "The discovery document, where it is not at the issuer's own place."),
         .init("base_url", .url, isRequired: true, "Where FDX begins: https://api.bank.example/fdx/v6"),
@@ -71,7 +71,7 @@ extension FDX.Configuration {
     init(_ settings: ConnectorSettings) throws(SettingsRefusal) {
         self.init(
             issuer: settings.text("issuer") ?? "",
-            base: settings.text("base_url") ?? "",
+            base: Self.withoutSlash(settings.text("base_url") ?? ""),
             clientID: settings.text("client_id") ?? "",
             proof: try Self.proof(settings),
             scopes: settings.list("scopes") ?? Self.standardScopes
@@ -85,13 +85,22 @@ extension FDX.Configuration {
             guard let key = settings.text("client_certificate_key") else {
                 throw SettingsRefusal("client_certificate_key", "is needed with client_certificate")
             }
-            identity = .init(certificateChain: chain, privateKey: key)
+            let identity = Outbound.ClientIdentity(certificateChain: chain, privateKey: key)
+            guard identity.isUsable else {
+                throw SettingsRefusal("client_certificate", "and client_certificate_key are no pair, as PEM")
+            }
+            self.identity = identity
         }
         if case .certificate = proof, identity == nil {
             throw SettingsRefusal("client_certificate", "is needed with tls_client_auth")
         }
         trustRoots = settings.text("trusted_certificates")
         try readPaths(settings.table("paths"))
+    }
+
+    /// Paths begin with one.
+    private static func withoutSlash(_ url: String) -> String {
+        url.hasSuffix("/") ? String(url.dropLast()) : url
     }
 
     private static func proof(_ settings: ConnectorSettings) throws(SettingsRefusal) -> ClientProof {

@@ -256,9 +256,18 @@ struct FDXHolder: Decodable, Sendable {
 
     var name: Name?
     var businessCustomer: Business?
+    var relationship: FDXReadable<String>?
     var email: [FDXReadable<String>]?
     var addresses: [FDXReadable<FDXAddress>]?
     var telephones: [FDXReadable<FDXTelephone>]?
+
+    /// Whether the account is, in part, this holder's own, or the bank does not say how they stand to it.
+    var isOwner: Bool {
+        switch relationship?.value?.uppercased() {
+        case "AUTHORIZED_SIGNER", "AUTHORIZED_USER", "POWER_OF_ATTORNEY": false
+        default: true
+        }
+    }
 
     /// The name as it is said, nil where no part of it was given.
     var fullName: String? {
@@ -311,6 +320,8 @@ struct FDXNetworks: Decodable, Sendable {
 struct FDXConsent: Decodable, Sendable {
     var status: String?
     var expirationTime: String?
+
+    var isOver: Bool { ["EXPIRED", "REVOKED"].contains(status?.uppercased()) }
 }
 
 /// `{code, message}`; the code is a number or a text.

@@ -1,8 +1,9 @@
 /// Transactions by FDX, which has no list of changes: a window of days is read again and again, and what is missing
 /// from it is gone.
 ///
-/// A refresh reads from some days before the last one, as postings come late and are put right, and says which window
-/// it has read in full. It never says so where an item could not be read or the pages did not end.
+/// A refresh reads from some days before the last one, as postings come late and are put right, and from the earliest
+/// transaction that was pending then, so that it becomes void where it never posts. It says which window it has read in
+/// full, and never says so where an item could not be read or the pages did not end.
 
 internal import FoundationEssentials
 internal import Outbound
@@ -27,8 +28,7 @@ extension FDX: TransactionProviding {
         if cursor.isAtBank == false { return try await fabricated(cursor, [], nil, access) }
         var call = try await call(access)
         if cursor.currency == nil {
-            let path = call.path(call.configuration.paths.account, account.id)
-            cursor.currency = try await call.get(path, [], FDXWrapped<FDXAccount>.self).value.currencyCode
+            cursor.currency = try await call.account(account.id).value.currencyCode
         }
         let answer = try await Self.read(account, &cursor, &call)
         guard var window = cursor.window else { throw .invalidResponse }
@@ -40,12 +40,18 @@ extension FDX: TransactionProviding {
         let isEndless = next != nil && next?.value == window.page || window.count >= Self.maximumPages
         if isEndless || items.contains(.unreadable) { window.isComplete = false }
         let found = items.compactMap(\.transaction)
+        for item in found where item.status == .pending {
+            window.pending = min(window.pending ?? item.transactedAt, item.transactedAt)
+        }
         if let next, !isEndless {
             (window.pageName, window.page) = (next.name, next.value)
             cursor.window = window
             return TransactionPage(transactions: found, cursor: try cursor.bytes(), hasMore: true)
         }
         cursor.through = access.now / Self.day * Self.day
+        // What was pending before an incomplete window may still be.
+        let before = window.isComplete ? nil : cursor.pending
+        cursor.pending = [window.pending, before].compactMap { $0 }.min()
         cursor.window = nil
         return try await fabricated(cursor, found, window.isComplete ? window.start..<window.end : nil, access)
     }
@@ -62,7 +68,10 @@ extension FDX: TransactionProviding {
         if let window = cursor.window {
             windows = [window]
         } else {
-            let earliest = cursor.through.map { max($0 - overlap * day, today - lookbacks[0] * day) }
+            let earliest = cursor.through.map { through in
+                let from = min(through - overlap * day, (cursor.pending ?? through) / day * day)
+                return max(from, today - lookbacks[0] * day)
+            }
             for lookback in lookbacks {
                 let start = max(today - lookback * day, earliest ?? 0)
                 guard windows.last?.start != start else { continue }
@@ -78,12 +87,12 @@ extension FDX: TransactionProviding {
             ]
             if let name = window.pageName, let page = window.page { query.append((name, page)) }
             let path = call.path(call.configuration.paths.transactions, account.id)
-            let reply = try await call.send("GET", "\(path)?\(Form.encode(query))")
+            let reply = try await call.send("GET", FDXCall.address(path, query))
             if reply.status == 200 {
                 cursor.window = window
                 return try reply.json(FDXTransactions.self)
             }
-            guard reply.status == 400, index + 1 < windows.count else { throw call.failure(reply) }
+            guard reply.status == 400, index + 1 < windows.count else { throw await call.refusal(reply) }
         }
         throw .invalidResponse
     }
@@ -124,6 +133,8 @@ struct FDXCursor: Codable {
         var count: Int64 = 0
         /// Whether all of it could be read so far.
         var isComplete = true
+        /// When the earliest transaction in it happened that is pending.
+        var pending: Int64?
 
         init(start: Int64, end: Int64) {
             self.start = start
@@ -135,6 +146,8 @@ struct FDXCursor: Codable {
     var currency: String?
     /// The day of the last refresh that ended; nil before the first.
     var through: Int64?
+    /// When the earliest transaction happened that was pending then.
+    var pending: Int64?
     /// The window that is being read.
     var window: Window?
     /// Set to false while only what tests made is left to tell.

@@ -40,8 +40,8 @@ public struct Line: Sendable {
             return try await outbound.send(request)
         } catch {
             switch error {
-            case .unresolved, .unreachable, .broken, .timedOut, .tls, .cancelled:
-                throw .institutionUnavailable(until: nil)
+            case .unresolved, .unreachable, .broken, .timedOut, .cancelled: throw .institutionUnavailable(until: nil)
+            case .tls: throw .untrusted
             case .notAllowed, .invalidURL, .invalidRequest, .tooLong: throw .invalidResponse
             }
         }

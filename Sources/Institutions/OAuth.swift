@@ -86,6 +86,7 @@ struct OAuth: Sendable {
         var revocation_endpoint: String?
         var introspection_endpoint: String?
         var authorization_response_iss_parameter_supported: Bool?
+        var token_endpoint_auth_signing_alg_values_supported: [String]?
         var mtls_endpoint_aliases: Aliases?
     }
 
@@ -228,16 +229,23 @@ struct OAuth: Sendable {
         let claims = try await claims(tokens, note, metadata)
         let consent: String? =
             if let consent = tokens.fdxConsentId ?? claims?.fdxConsentId { consent } else {
-                try await introspected(tokens.access_token, metadata)
+                await introspected(tokens.access_token, metadata)
             }
         let credential = OAuthCredential(
             access: tokens.access_token,
-            expires: now() + (tokens.expires_in ?? 300),
+            expires: expiry(of: tokens),
             refresh: tokens.refresh_token,
             idToken: tokens.id_token,
             consent: consent
         )
         return .authorized(credential: try credential.bytes())
+    }
+
+    /// The most seconds for which an access token is believed to be good.
+    private static let maximumLifetime: Int64 = 366 * 86_400
+
+    private func expiry(of tokens: Tokens) -> Int64 {
+        now() + min(max(tokens.expires_in ?? 300, 0), Self.maximumLifetime)
     }
 
     /// What the id token says, checked; nil where OpenID was not asked for.
@@ -259,15 +267,14 @@ struct OAuth: Sendable {
         return claims
     }
 
-    /// The consent's id, where the bank says it when it is asked about a token.
-    private func introspected(
-        _ token: String,
-        _ metadata: Metadata
-    ) async throws(ConnectorError) -> String? {
+    /// The consent's id, where the bank says it when it is asked about a token. The code is spent by then: nobody is
+    /// turned away because the bank does not tell.
+    private func introspected(_ token: String, _ metadata: Metadata) async -> String? {
         struct Answer: Decodable { var fdxConsentId: String? }
-        guard let endpoint = endpoint(metadata, \.introspection_endpoint, \.introspection_endpoint) else { return nil }
-        let reply = try await post([("token", token)], to: endpoint, metadata)
-        return reply.status == 200 ? (try? reply.json(Answer.self))?.fdxConsentId : nil
+        guard let endpoint = endpoint(metadata, \.introspection_endpoint, \.introspection_endpoint),
+            let reply = try? await post([("token", token)], to: endpoint, metadata), reply.status == 200
+        else { return nil }
+        return (try? reply.json(Answer.self))?.fdxConsentId
     }
 
     // MARK: Afterwards
@@ -291,7 +298,7 @@ struct OAuth: Sendable {
             let tokens = try reply.json(Tokens.self)
             let new = OAuthCredential(
                 access: tokens.access_token,
-                expires: now() + (tokens.expires_in ?? 300),
+                expires: expiry(of: tokens),
                 refresh: tokens.refresh_token ?? refresh,
                 idToken: tokens.id_token ?? old.idToken,
                 consent: tokens.fdxConsentId ?? old.consent
@@ -375,7 +382,7 @@ struct OAuth: Sendable {
         case .privateKey(let key):
             if !isNamed { fields.append(("client_id", clientID)) }
             fields.append(("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"))
-            fields.append(("client_assertion", try assertion(key, for: metadata.token_endpoint)))
+            fields.append(("client_assertion", try assertion(key, metadata)))
         case .certificate:
             if !isNamed { fields.append(("client_id", clientID)) }
         }
@@ -383,11 +390,11 @@ struct OAuth: Sendable {
         return try await line.send(request)
     }
 
-    private func assertion(_ key: SigningKey, for audience: String) throws(ConnectorError) -> String {
+    private func assertion(_ key: SigningKey, _ metadata: Metadata) throws(ConnectorError) -> String {
         let now = now()
         var json = JSONWriter()
         json.object { json in
-            json.field("aud", audience)
+            json.field("aud", metadata.token_endpoint)
             json.field("exp", now + 120)
             json.field("iat", now)
             json.field("iss", clientID)
@@ -395,7 +402,11 @@ struct OAuth: Sendable {
             json.field("sub", clientID)
         }
         do {
-            return try JSONWebToken.sign(json.bytes, with: key)
+            return try JSONWebToken.sign(
+                json.bytes,
+                with: key,
+                taken: metadata.token_endpoint_auth_signing_alg_values_supported
+            )
         } catch {
             throw .invalidResponse
         }

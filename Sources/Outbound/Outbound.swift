@@ -73,6 +73,9 @@ public struct Outbound: Sendable {
         }
 
         public var description: String { "ClientIdentity" }
+
+        /// Whether both can be read and belong together.
+        public var isUsable: Bool { (try? TLSContexts().context(self, nil)) != nil }
     }
 
     public struct Reply: Sendable {

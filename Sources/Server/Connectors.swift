@@ -126,6 +126,7 @@ extension ConnectorError {
     fileprivate var explanation: String {
         switch self {
         case .institutionUnavailable: "cannot be reached, or is down"
+        case .untrusted: "gets no encrypted connection: one side does not take the other's certificate"
         case .rateLimited: "was asked too often"
         case .invalidResponse: "did not answer as it must: check the addresses, and that they are allowed"
         case .authorizationFailed, .cancelled, .relinkRequired, .accountRelinkRequired, .accountClosed: "refused"

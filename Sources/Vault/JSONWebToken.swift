@@ -31,12 +31,19 @@ public enum JSONWebToken {
         throw .badSignature
     }
 
-    /// - Parameter claims: JSON.
-    public static func sign(_ claims: [UInt8], with key: SigningKey) throws(VaultError) -> String {
-        let header = Header(alg: key.algorithm, kid: key.id, typ: "JWT")
+    /// - Parameters:
+    ///   - claims: JSON.
+    ///   - taken: the algorithms that the reader takes, nil where it does not say.
+    public static func sign(
+        _ claims: [UInt8],
+        with key: SigningKey,
+        taken: [String]? = nil
+    ) throws(VaultError) -> String {
+        let algorithm = key.algorithm(of: taken)
+        let header = Header(alg: algorithm.rawValue, kid: key.id, typ: "JWT")
         guard let head = try? JSONEncoder().encode(header) else { throw .cannotSign }
         let signed = "\(Secret.base64URL([UInt8](head))).\(Secret.base64URL(claims))"
-        return "\(signed).\(Secret.base64URL(try key.signature(of: Data(signed.utf8))))"
+        return "\(signed).\(Secret.base64URL(try key.signature(of: Data(signed.utf8), by: algorithm)))"
     }
 }
 
@@ -121,10 +128,17 @@ public struct SigningKey: Sendable {
     private let kind: Kind
     let id: String?
 
-    var algorithm: String {
+    fileprivate enum Algorithm: String {
+        case es256 = "ES256"
+        case ps256 = "PS256"
+        case rs256 = "RS256"
+    }
+
+    /// The best that the key can and the reader takes; a reader that takes none of them will say so.
+    fileprivate func algorithm(of taken: [String]?) -> Algorithm {
         switch kind {
-        case .rsa: "PS256"
-        case .p256: "ES256"
+        case .p256: .es256
+        case .rsa: taken?.contains("RS256") == true && taken?.contains("PS256") == false ? .rs256 : .ps256
         }
     }
 
@@ -157,13 +171,13 @@ public struct SigningKey: Sendable {
         case .p256(let key):
             let point = [UInt8](key.publicKey.rawRepresentation)
             members = [
-                ("alg", algorithm), ("crv", "P-256"), ("kty", "EC"), ("use", "sig"),
+                ("alg", "ES256"), ("crv", "P-256"), ("kty", "EC"), ("use", "sig"),
                 ("x", Secret.base64URL(Array(point.prefix(32)))), ("y", Secret.base64URL(Array(point.suffix(32)))),
             ]
         case .rsa(let key):
             guard let primitives = try? key.publicKey.getKeyPrimitives() else { return "{\"keys\":[]}" }
             members = [
-                ("alg", algorithm), ("e", Secret.base64URL([UInt8](primitives.publicExponent))), ("kty", "RSA"),
+                ("e", Secret.base64URL([UInt8](primitives.publicExponent))), ("kty", "RSA"),
                 ("n", Secret.base64URL([UInt8](primitives.modulus))), ("use", "sig"),
             ]
         }
@@ -172,11 +186,13 @@ public struct SigningKey: Sendable {
         return "{\"keys\":[{\(text)}]}"
     }
 
-    fileprivate func signature(of message: Data) throws(VaultError) -> [UInt8] {
+    fileprivate func signature(of message: Data, by algorithm: Algorithm) throws(VaultError) -> [UInt8] {
         do {
             switch kind {
             case .p256(let key): return [UInt8](try key.signature(for: message).rawRepresentation)
-            case .rsa(let key): return [UInt8](try key.signature(for: message, padding: .PSS).rawRepresentation)
+            case .rsa(let key):
+                let padding = algorithm == .rs256 ? _RSA.Signing.Padding.insecurePKCS1v1_5 : .PSS
+                return [UInt8](try key.signature(for: message, padding: padding).rawRepresentation)
             }
         } catch {
             throw .cannotSign

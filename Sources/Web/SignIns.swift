@@ -361,6 +361,7 @@ extension ConnectorError {
             var extra: [(name: String, value: StripeError.Extra)] = [("institution_unavailable", .bool(true))]
             if let until { extra.insert(("expected_to_be_available_at", .int(until)), at: 0) }
             return StripeError(message: "\(institution.name) is currently unavailable.").with(extra)
+        case .untrusted: return ConnectorError.institutionUnavailable(until: nil).refusal(of: institution)
         case .rateLimited:
             return StripeError(message: "\(institution.name) was asked too often. Try again later.")
         case .authorizationFailed, .cancelled, .relinkRequired, .accountRelinkRequired:
@@ -379,7 +380,7 @@ extension ConnectorError {
     /// What clients of the flow call it.
     var failure: String {
         switch self {
-        case .institutionUnavailable: "institution_unavailable_unplanned"
+        case .institutionUnavailable, .untrusted: "institution_unavailable_unplanned"
         case .cancelled: "cancelled"
         case .authorizationFailed, .relinkRequired, .accountRelinkRequired: "authorization_failed"
         case .rateLimited, .accountClosed, .invalidResponse, .superseded, .unsupported: "unexpected_error"

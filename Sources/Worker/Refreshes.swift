@@ -179,6 +179,9 @@ public struct Refreshes: Sendable {
 
     // MARK: One refresh
 
+    /// The connector cannot fetch this kind of data at all: to ask again would be in vain.
+    private struct NotOffered: Error {}
+
     /// Asks the institution and writes what came of it. A refresh that is broken off because the server stops is handed
     /// to the next; a fault of the server leaves it to the end of its lease.
     private func perform(_ claim: Refresh.Claim) async {
@@ -191,6 +194,10 @@ public struct Refreshes: Sendable {
                 }
             } catch let error as ConnectorError {
                 try await settle(claim, error)
+            } catch is NotOffered {
+                try await database.write { [world] db in
+                    if try claim.holds(db, world) { try claim.fail(next: nil, db, world) }
+                }
             }
         } catch DatabaseError.closed {
             // The server has stopped.
@@ -226,7 +233,7 @@ public struct Refreshes: Sendable {
         )
         switch claim.feature {
         case .balance:
-            guard let connector = connector as? any BalanceProviding else { throw ConnectorError.unsupported }
+            guard let connector = connector as? any BalanceProviding else { throw NotOffered() }
             let balance = try await asking { () async throws(ConnectorError) in
                 try await connector.balance(of: account, access)
             }
@@ -234,7 +241,7 @@ public struct Refreshes: Sendable {
                 try claim.succeed(Account.Balance(balance), next: next, db, world)
             }
         case .ownership:
-            guard let connector = connector as? any OwnershipProviding else { throw ConnectorError.unsupported }
+            guard let connector = connector as? any OwnershipProviding else { throw NotOffered() }
             let owners = try await asking { () async throws(ConnectorError) in
                 try await connector.owners(of: account, access)
             }
@@ -242,7 +249,7 @@ public struct Refreshes: Sendable {
                 try claim.succeed(owners.map(Connections.Owner.init), next: next, db, world)
             }
         case .transactions:
-            guard let connector = connector as? any TransactionProviding else { throw ConnectorError.unsupported }
+            guard let connector = connector as? any TransactionProviding else { throw NotOffered() }
             try await fetchTransactions(of: account, claim, connector, access)
         }
     }
@@ -381,11 +388,12 @@ public struct Refreshes: Sendable {
             case .relinkRequired: try claim.endLink(.accessExpired, ofAll: true, db, world)
             case .accountRelinkRequired: try claim.endLink(.accessExpired, ofAll: false, db, world)
             case .accountClosed: try claim.endLink(.accountClosed, ofAll: false, db, world)
-            case .unsupported: try claim.fail(next: nil, db, world)
             case .institutionUnavailable(let until), .rateLimited(let until):
                 try Self.putOff(claim, until: until, next: next, db, world)
-            case .superseded: try Self.putOff(claim, until: nil, next: next, db, world)
-            case .authorizationFailed, .cancelled, .invalidResponse: try claim.fail(next: next, db, world)
+            case .superseded, .untrusted: try Self.putOff(claim, until: nil, next: next, db, world)
+            // One answer that fits nothing is no promise of the next.
+            case .authorizationFailed, .cancelled, .invalidResponse, .unsupported:
+                try claim.fail(next: next, db, world)
             }
         }
     }

@@ -143,6 +143,10 @@ struct ConnectorFileTests {
             ("client_secret: {env: S}, bearer: cookie", "8:", "takes access_token or id_token"),
             ("client_secret: {env: S}, paths: {accounts: x}", "8:", "begins with no slash"),
             ("client_secret: {env: S}, client_certificate: {env: S}", "8:", "client_certificate_key"),
+            (
+                "client_secret: {env: S}, client_certificate: {env: S}, client_certificate_key: {env: S}", "8:",
+                "are no pair"
+            ),
             ("scopes: [openid]", "8:", "'client_secret' is needed with client_secret_basic"),
         ]
     )

@@ -355,6 +355,14 @@ struct FDXShapeTests {
         )
         #expect(invested?.kind == .cash(available: ["usd": 320_954]))
         #expect(try balance(#"{"accountCategory": "DEPOSIT_ACCOUNT", "accountId": "a"}"#) == nil)
+        // What no integer holds is not known.
+        for text in [
+            #"{"accountCategory": "LOC_ACCOUNT", "creditLine": 92233720368547758.07, "availableCredit": -0.01}"#,
+            #"{"accountCategory": "LOC_ACCOUNT", "currentBalance": -92233720368547758.08}"#,
+            #"{"accountCategory": "LOAN_ACCOUNT", "principalBalance": 1e40}"#,
+        ] {
+            #expect(try balance(text) == nil, "\(text)")
+        }
         // Of one account that was asked for, the amounts may be all that is said.
         #expect(try balance(#"{"principalBalance": 6133.0, "accountNumber": 7}"#)?.current == ["usd": -613_300])
         #expect(try balance(#"{"availableBalance": 8970.0, "currentBalance": 1087.0}"#)?.current == ["usd": 108_700])
@@ -434,6 +442,19 @@ struct FDXShapeTests {
         let business = try decode(#"{"holders": [{"businessCustomer": {"name": "Rocket Rides"}}]}"#, FDXContact.self)
         #expect(business.owners == [Owner(name: "Rocket Rides", email: nil, phone: nil, address: nil)])
         #expect(try decode("{}", FDXContact.self).owners.isEmpty)
+        let acting = try decode(
+            """
+            {"holders": [{"relationship": "AUTHORIZED_USER", "name": {"first": "Al", "last": "Lowed"}},
+                {"relationship": "PRIMARY_JOINT", "name": {"first": "Ada", "last": "Owner"}},
+                {"relationship": "POWER_OF_ATTORNEY", "name": {"first": "Ann", "last": "Attorney"}},
+                {"relationship": "AUTHORIZED_SIGNER", "name": {"first": "Sam", "last": "Signer"}},
+                {"relationship": 7, "name": {"first": "Una", "last": "Told"}}],
+              "emails": ["ada@example.com"]}
+            """,
+            FDXContact.self
+        )
+        #expect(acting.owners.map(\.name) == ["Ada Owner", "Una Told"], "who acts for an owner is none")
+        #expect(acting.owners.map(\.email) == ["ada@example.com", nil])
     }
 
     @Test("Refusals carry a number or a text", arguments: [#"{"code": 602}"#, #"{"code": "602", "message": "x"}"#])

@@ -1,6 +1,7 @@
 /// The client's side of OAuth against a provider that lies: what it says of itself and of whom it let in is not
 /// believed before it is checked.
 
+import CryptoExtras
 import Foundation
 import Hummingbird
 import NIOCore
@@ -10,6 +11,8 @@ import Testing
 import Vault
 
 @testable import Institutions
+
+private let exhibit = Exhibit(connector: Sandbox(), institution: TestBank.institution, answer: answerForm)
 
 /// A provider that says what a test wants. It lets everybody in by any code.
 private final class Provider: Sendable {
@@ -91,6 +94,7 @@ private final class Provider: Sendable {
     func connector(
         _ proof: ClientProof = .secretBasic("s3:cr et"),
         scopes: [String] = ["openid"],
+        lateBy seconds: Int64 = 0,
         _ change: @escaping @Sendable (inout FDX.Configuration) -> Void = { _ in }
     ) -> FDX {
         FDX(
@@ -98,7 +102,7 @@ private final class Provider: Sendable {
             isTest: true,
             policy: RefreshPolicy(interval: 1, concurrency: 1, dailyBudget: nil),
             line: Line(Outbound(policy: .withLoopback), patience: .seconds(120)),
-            now: { Exhibit.now },
+            now: { Exhibit.now + seconds },
             secret: TestBank.secret
         ) { [self] in
             var configuration = FDX.Configuration(issuer: url, base: url, clientID: "me", proof: proof, scopes: scopes)
@@ -109,7 +113,7 @@ private final class Provider: Sendable {
 
     /// Goes to the provider and comes back with a code.
     func signIn(_ connector: FDX) async throws -> Step {
-        let attempt = Exhibit(connector: connector, institution: TestBank.institution, answer: answerForm).attempt()
+        let attempt = exhibit.attempt()
         guard case .redirect(let address, let note) = try await connector.begin(attempt) else {
             throw ConnectorError.unsupported
         }
@@ -135,6 +139,75 @@ struct OAuthTests {
         let read = try OAuthCredential(credential)
         #expect(read.access == "canary-access" && read.refresh == "canary-refresh-2" && read.consent == "consent-1")
         #expect((Exhibit.now + 890...Exhibit.now + 900).contains(read.expires))
+    }
+
+    @Test(
+        "may say what it likes of how long a token is good",
+        arguments: [
+            (Int64.max, 366 * 86_400), (Int64.min, 0), (-5, 0), (60, 60),
+        ] as [(Int64, Int64)]
+    )
+    func lifetimes(_ said: Int64, _ believed: Int64) async throws {
+        let provider = try await Provider(.init(token: { $0["expires_in"] = said }))
+        let start = Exhibit.now
+        let connector = provider.connector()
+        guard case .authorized(let credential) = try await provider.signIn(connector) else {
+            Issue.record("not let in")
+            return
+        }
+        #expect((start + believed...Exhibit.now + believed).contains(try OAuthCredential(credential).expires))
+        let access = Keeper(credential).access(exhibit.attempt())
+        let renewed = try await provider.connector(lateBy: 400 * 86_400).call(access)
+        #expect(renewed.credential.expires >= start)
+    }
+
+    @Test("may have a name that ends in a slash, which is compared to the letter")
+    func slash() async throws {
+        let provider = try await Provider(
+            .init(claims: { $0["iss"] = "\($0["iss"] ?? "")/" }, metadata: { $0["issuer"] = "\($0["issuer"] ?? "")/" })
+        )
+        let connector = provider.connector { $0.issuer += "/" }
+        try await connector.check()
+        guard case .authorized = try await provider.signIn(connector) else {
+            Issue.record("not let in")
+            return
+        }
+        await #expect(throws: ConnectorError.invalidResponse) { try await provider.connector().check() }
+    }
+
+    @Test(
+        "gets what an RSA key signs by the algorithm that it takes",
+        arguments: [
+            (["RS256"], "RS256"), (["RS256", "PS256"], "PS256"), (["ES256"], "PS256"), (nil, "PS256"),
+        ] as [([String]?, String)]
+    )
+    func algorithms(_ taken: [String]?, _ algorithm: String) async throws {
+        let pem = try _RSA.Signing.PrivateKey(keySize: .bits2048).pemRepresentation
+        let key = try SigningKey(pem: pem, id: nil)
+        let provider = try await Provider(
+            .init(metadata: { $0["token_endpoint_auth_signing_alg_values_supported"] = taken })
+        )
+        _ = try await provider.signIn(provider.connector(.privateKey(key)))
+        let assertion = try #require(provider.requests.first?.fields["client_assertion"])
+        let head = try #require(Secret.bytes(base64URL: assertion.prefix { $0 != "." }))
+        #expect(String(decoding: head, as: UTF8.self).contains(algorithm))
+        _ = try JSONWebToken.claims(of: assertion, signedBy: JSONWebKeys(json: Array(key.publicKeys.utf8)))
+    }
+
+    @Test("need not tell of a token: who has signed in is let in all the same", arguments: [404, 503])
+    func introspection(_ status: Int) async throws {
+        let asked = try await LocalServer { _ in .init(status: status) }
+        let provider = try await Provider(
+            .init(
+                claims: { $0["fdxConsentId"] = nil },
+                metadata: { $0["introspection_endpoint"] = "\(asked.url)/introspect" }
+            )
+        )
+        guard case .authorized(let credential) = try await provider.signIn(provider.connector()) else {
+            Issue.record("not let in")
+            return
+        }
+        #expect(try OAuthCredential(credential).consent == nil && asked.asked.count == 1)
     }
 
     @Test("takes several readers if it says for whom the token was made")
@@ -265,7 +338,17 @@ struct FDXFuzzTests {
         #"{"transactions": [{"locTransaction": {"transactionId": "t", "amount": 1.5, "status": "POSTED"}}]}"#,
         #"{"holders": [{"name": {"first": "Z", "last": "O"}}], "emails": ["z@example.com"], "addresses": [{}]}"#,
         #"{"paymentNetworks": [{"type": "US_ACH", "transferIn": true}], "code": 602, "status": "ACTIVE"}"#,
+        #"{"accounts": [{"locAccount": {"accountId": "c", "creditLine": 92233720368547758.07, "#
+            + #""availableCredit": -92233720368547758.08}}]}"#,
+        #"{"accounts": [{"loanAccount": {"accountId": "l", "principalBalance": -92233720368547758.08}}]}"#,
+        #"{"transactions": [{"transactionId": "t", "amount": -92233720368547758.08, "debitCreditMemo": "DEBIT"}], "#
+            + #""code": 9223372036854775807, "page": {"nextOffset": 9223372036854775807}}"#,
     ]
+
+    @Test("the numbers at the ends of what an integer holds do no harm")
+    func extremes() {
+        for sample in Self.samples { read(Array(sample.utf8)) }
+    }
 
     @Test("no text stops the readers, and none takes long")
     func fuzz() async throws {

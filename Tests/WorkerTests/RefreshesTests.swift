@@ -79,6 +79,9 @@ struct RefreshesTests {
         #expect(try await works.events().filter { $0.hasSuffix("refreshed_balance") }.count == 1)
         let ended = [status, other].filter { $0 == "inactive" }.count
         #expect(try await works.events().filter { $0.hasSuffix("account.deactivated") }.count == ended)
+        // One odd answer does not forbid to ask again.
+        let isOver = try await works.account(ids[0]).contains("\"next_refresh_available_at\": null")
+        #expect(isOver == (status == "inactive"))
         #expect(bank.calls == 1)
     }
 

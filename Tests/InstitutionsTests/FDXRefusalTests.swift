@@ -1,0 +1,190 @@
+/// The FDX connector against banks that refuse, that tell only a part, and that are set up by paths of their own.
+
+import Foundation
+import Outbound
+import Synchronization
+import Testing
+
+@testable import Institutions
+
+private let exhibit = Exhibit(connector: Sandbox(), institution: TestBank.institution, answer: answerForm)
+private let account = BankAccount.Reference(id: "a", category: .cash, subcategory: .checking)
+
+/// A bank that answers by path, and `200 {}` where a test says nothing.
+private func bank(
+    _ answers: [String: LocalServer.Answer],
+    _ change: @escaping @Sendable (inout FDX.Configuration) -> Void = { _ in }
+) async throws -> (connector: FDX, server: LocalServer) {
+    let server = try await LocalServer { asked in answers[asked.path] ?? .init(body: "{}") }
+    let connector = FDX(
+        TestBank.institution,
+        isTest: true,
+        policy: RefreshPolicy(interval: 1, concurrency: 1, dailyBudget: nil),
+        line: Line(Outbound(policy: .withLoopback), patience: .seconds(120)),
+        now: { Exhibit.now },
+        secret: TestBank.secret
+    ) {
+        var configuration = FDX.Configuration(
+            issuer: server.url,
+            base: server.url,
+            clientID: "me",
+            proof: .secretBasic("secret"),
+            scopes: ["openid"]
+        )
+        change(&configuration)
+        return configuration
+    }
+    return (connector, server)
+}
+
+private func access(consent: String? = nil, now: Int64 = Exhibit.now) throws -> Access {
+    let credential = OAuthCredential(
+        access: "token",
+        expires: Exhibit.now + 3600,
+        refresh: nil,
+        idToken: nil,
+        consent: consent
+    )
+    return Keeper(try credential.bytes()).access(exhibit.attempt(), now: now)
+}
+
+@Suite("FDX: a bank that refuses")
+struct FDXRefusalTests {
+    @Test(
+        "ends an account only by FDX's codes, or where the account itself is not found",
+        arguments: [
+            ("/accounts/a", 404, nil, .accountClosed), ("/accounts/a", 410, nil, .accountClosed),
+            ("/accounts/a", 409, nil, .invalidResponse), ("/accounts/a", 409, 705, .accountClosed),
+            ("/accounts/a/contact", 404, nil, .unsupported), ("/accounts/a/contact", 410, nil, .unsupported),
+            ("/accounts/a/contact", 409, nil, .invalidResponse), ("/accounts/a/contact", 404, 701, .accountClosed),
+            ("/accounts/a/contact", 403, 706, .accountClosed), ("/accounts/a/contact", 403, nil, .unsupported),
+            ("/accounts/a/contact", 403, 602, .relinkRequired),
+            ("/accounts/a/transactions", 404, nil, .unsupported),
+            ("/accounts/a/transactions", 409, 705, .accountClosed),
+            ("/accounts/a/transactions", 501, nil, .unsupported),
+        ] as [(String, Int, Int?, ConnectorError)]
+    )
+    func refusals(_ path: String, _ status: Int, _ code: Int?, _ error: ConnectorError) async throws {
+        let body = code.map { "{\"code\": \($0)}" } ?? "<h1>No</h1>"
+        let (connector, _) = try await bank([path: .init(status: status, body: body)])
+        await #expect(throws: error) {
+            switch path.split(separator: "/").last {
+            case "contact": _ = try await connector.owners(of: account, access())
+            case "transactions": _ = try await connector.transactions(of: account, after: nil, access())
+            default: _ = try await connector.balance(of: account, access())
+            }
+        }
+    }
+
+    @Test(
+        "is asked about the consent, where it forbids",
+        arguments: [
+            ("EXPIRED", .relinkRequired), ("revoked", .relinkRequired), ("ACTIVE", .unsupported), (nil, .unsupported),
+        ] as [(String?, ConnectorError)]
+    )
+    func forbidden(_ status: String?, _ error: ConnectorError) async throws {
+        let (connector, server) = try await bank([
+            "/accounts/a/contact": .init(status: 403), "/accounts/a": .init(status: 403),
+            "/consents/c": status.map { .init(body: "{\"status\": \"\($0)\"}") } ?? .init(status: 403),
+        ])
+        await #expect(throws: error) { try await connector.owners(of: account, access(consent: "c")) }
+        await #expect(throws: error) { try await connector.balance(of: account, access(consent: "c")) }
+        await #expect(throws: ConnectorError.unsupported) { try await connector.owners(of: account, access()) }
+        #expect(server.asked.filter { $0.path == "/consents/c" }.count == 2)
+    }
+}
+
+@Suite("FDX: a bank that tells a part")
+struct FDXPartTests {
+    private static let list = """
+        {"accounts": [{"accountCategory": "DEPOSIT_ACCOUNT", "accountId": "a", "accountType": "CHECKING"},
+          {"accountCategory": "DEPOSIT_ACCOUNT", "accountId": "b", "accountType": "SAVINGS"}]}
+        """
+    private static let both = """
+        {"paymentNetworks": [{"type": "US_ACH", "transferIn": true, "transferOut": true}]}
+        """
+
+    @Test("gives its accounts, whatever becomes of the numbers of one and of the consent", arguments: [401, 403, 500])
+    func numbers(_ status: Int) async throws {
+        let (connector, _) = try await bank([
+            "/accounts": .init(body: Self.list), "/accounts/a/payment-networks": .init(status: status),
+            "/accounts/b/payment-networks": .init(body: Self.both), "/consents/c": .init(status: 503),
+        ])
+        let found = try await connector.accounts(access(consent: "c"))
+        #expect(found.map(\.id) == ["a", "b"] && found.map(\.supportsPayments) == [false, true])
+        #expect(found.allSatisfy { $0.expectedDeactivation == nil })
+    }
+
+    @Test("is left alone where it asks for a pause")
+    func throttled() async throws {
+        let (connector, _) = try await bank([
+            "/accounts": .init(body: Self.list), "/accounts/a/payment-networks": .init(status: 429),
+        ])
+        await #expect(throws: ConnectorError.rateLimited(until: nil)) { try await connector.accounts(access()) }
+    }
+
+    @Test(
+        "has a number for ACH where money may go both ways",
+        arguments: [
+            (#""transferIn": true, "transferOut": true"#, true), (#""transferIn": true, "transferOut": false"#, false),
+            (#""transferIn": false, "transferOut": true"#, false), (#""transferIn": true"#, false),
+        ]
+    )
+    func directions(_ members: String, _ isUsable: Bool) async throws {
+        let (connector, _) = try await bank([
+            "/accounts": .init(body: Self.list),
+            "/accounts/a/payment-networks": .init(body: #"{"paymentNetworks": [{"type": "US_ACH", \#(members)}]}"#),
+        ])
+        #expect(try await connector.accounts(access()).first?.supportsPayments == isUsable)
+    }
+
+    @Test("has paths that may begin a query")
+    func paths() async throws {
+        let (connector, server) = try await bank([
+            "/list": .init(body: Self.list), "/history": .init(body: #"{"transactions": []}"#),
+        ]) {
+            $0.paths.accounts = "/list?bank=7"
+            $0.paths.transactions = "/history?id={account}"
+        }
+        _ = try await connector.accounts(access())
+        _ = try await connector.transactions(of: account, after: nil, access())
+        #expect(server.asked[0].query == ["bank": "7", "resultType": "lightweight"])
+        let query = try #require(server.asked.last?.query)
+        #expect(query["id"] == "a" && query["startTime"] != nil && query["endTime"] != nil)
+    }
+
+    @Test("is asked again from the earliest transaction that was pending, however old")
+    func pending() async throws {
+        let day: Int64 = 86_400
+        let start = Exhibit.now / day * day
+        let held = start - 40 * day
+        let item = #"{"transactionId": "p", "amount": 5, "status": "PENDING", "transactionTimestamp": "\#(iso(held))"}"#
+        let isHeld = Mutex(true)
+        let server = try await LocalServer { asked in
+            let list = isHeld.withLock { $0 } ? item : ""
+            return .init(body: asked.path.hasSuffix("transactions") ? "{\"transactions\": [\(list)]}" : "{}")
+        }
+        let (connector, _) = try await bank([:]) { $0.base = server.url }
+        func refresh(_ cursor: [UInt8]?, number: Int64, after days: Int64) async throws -> TransactionPage {
+            let read = try access()
+            let access = Access(
+                institution: read.institution,
+                holder: read.holder,
+                now: start + days * day,
+                credential: read.credential,
+                refreshNumber: number,
+                renew: read.renew
+            )
+            return try await connector.transactions(of: account, after: cursor, access)
+        }
+        let first = try await refresh(nil, number: 1, after: 0)
+        #expect(first.transactions.map(\.status) == [.pending])
+        isHeld.withLock { $0 = false }
+        let second = try await refresh(first.cursor, number: 2, after: 1)
+        #expect(second.completeWindow?.contains(held) == true, "that it has vanished is noticed")
+        let third = try await refresh(second.cursor, number: 3, after: 2)
+        #expect(third.completeWindow?.lowerBound == start - 13 * day)
+    }
+
+    private func iso(_ moment: Int64) -> String { Moment.date(of: moment) }
+}
