@@ -845,6 +845,15 @@ public struct Account: Sendable {
         return ids
     }
 
+    /// The consent by which a Session has linked accounts of an institution, the latest where there were several.
+    public static func authorization(
+        in session: Session,
+        at institution: String,
+        _ db: Connection
+    ) throws -> String? {
+        try of(session, and: "institution = \(institution) AND status <> 'disconnected'", db).map(\.authorization).max()
+    }
+
     /// What is known of accounts whose kind an institution does not tell: what it was when they were linked before.
     public static func remembered(
         _ accounts: [Details],

@@ -4,7 +4,7 @@
 /// It is `active` as long as one of its accounts is. When its accounts are expected to end, the earliest counts.
 
 public import Database
-internal import Vault
+public import Vault
 internal import Wire
 
 public struct Authorization: Sendable {
@@ -179,29 +179,32 @@ public struct Authorization: Sendable {
     }
 
     /// How long one call may take to renew a credential before another tries, in seconds.
-    private static let renewalLease: Int64 = 60
+    static let renewalLease: Int64 = 60
 
-    public enum Renewal: Sendable {
-        /// It was renewed in the meantime; this is the new one, sealed.
+    /// What becomes of asking for the turn to renew a credential.
+    public enum Turn: Sendable {
+        /// It was renewed in the meantime; this is the new one.
         case renewed([UInt8])
         /// Another call is at it.
         case busy
         /// It is this call's turn, and what is stored by then is given; the fence is handed back.
         case granted([UInt8], fence: Int64)
-        /// The authorization is gone.
+        /// There is none left.
         case gone
     }
 
     /// Asks for the turn to renew a credential, so that one call at a time does.
-    /// - Parameter known: the credential that the call has, sealed.
+    /// - Parameter known: the credential that the call has. It is compared as it is: sealed anew it is still the same.
     public static func beginRenewal(
         of id: String,
         known: [UInt8],
         in scope: Scope,
         _ db: Connection,
-        _ world: World
-    ) throws -> Renewal {
-        guard let stored = try credential(of: id, in: scope, db) else { return .gone }
+        _ world: World,
+        _ ring: KeyRing
+    ) throws -> Turn {
+        guard let sealed = try credential(of: id, in: scope, db) else { return .gone }
+        let stored = try ring.open(sealed, for: .bankCredential, owner: id)
         guard stored == known else { return .renewed(stored) }
         let fence = world.wall() + renewalLease
         let isGranted = try db.execute(
@@ -214,22 +217,45 @@ public struct Authorization: Sendable {
     }
 
     /// Ends the turn.
-    /// - Parameter renewed: the new credential, sealed; nil where none came of it.
+    /// - Parameter renewed: the new credential; nil where none came of it.
     /// - Returns: false where the turn was another's by then, and nothing is stored.
     public static func endRenewal(
         of id: String,
         fence: Int64,
         renewed: [UInt8]?,
         in scope: Scope,
-        _ db: Connection
+        _ db: Connection,
+        _ ring: KeyRing
     ) throws -> Bool {
-        let credential: SQL = renewed.map { ", credential = \($0)" } ?? ""
+        let sealed = try renewed.map { try ring.seal($0, for: .bankCredential, owner: id) }
+        let credential: SQL = sealed.map { ", credential = \($0)" } ?? ""
         return try db.execute(
             """
             UPDATE authorization_at_institution SET renewal = 0\(credential) WHERE merchant = \(scope.merchant)
             AND livemode = \(scope.livemode) AND id = \(id) AND renewal = \(fence)
             """
         ) == 1
+    }
+
+    /// Gives an authorization what came of a renewal that its sign-in had begun before the accounts were linked.
+    static func replace(
+        _ former: [UInt8],
+        by renewed: [UInt8],
+        of id: String,
+        in scope: Scope,
+        _ db: Connection,
+        _ ring: KeyRing
+    ) throws {
+        guard let sealed = try credential(of: id, in: scope, db),
+            try ring.open(sealed, for: .bankCredential, owner: id) == former
+        else { return }
+        try db.execute(
+            """
+            UPDATE authorization_at_institution
+            SET credential = \(try ring.seal(renewed, for: .bankCredential, owner: id))
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
+            """
+        )
     }
 
     // MARK: Calls

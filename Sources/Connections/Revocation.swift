@@ -76,6 +76,12 @@ public struct Revocation: Sendable {
         return found
     }
 
+    /// Keeps what came of a renewal, for when the institution is told again.
+    public func renew(_ credential: [UInt8], _ db: Connection, _ ring: KeyRing) throws {
+        let sealed = try ring.seal(credential, for: .bankCredential, owner: id)
+        try db.execute("UPDATE revocation SET credential = \(sealed) WHERE \(row)")
+    }
+
     public func end(_ db: Connection) throws {
         try db.execute("DELETE FROM revocation WHERE \(row)")
     }

@@ -36,6 +36,7 @@ public struct SignIn: Sendable {
     /// Where the person is sent, for as long as they may come back.
     private var sealedAddress: [UInt8]?
     private var stateDigest: [UInt8]?
+    /// Until when the person may come back or, once they were let in, a turn to renew the credential lasts.
     private var deadline: Int64?
 
     /// What the connector answered.
@@ -141,17 +142,55 @@ public struct SignIn: Sendable {
         return deadline + 60 < world.now()
     }
 
-    /// Replaces the credential of an authorized sign-in, if it is still the one that was read.
-    public mutating func renew(_ credential: [UInt8], _ db: Connection, _ ring: KeyRing) throws -> Bool {
-        let former = sealedCredential
-        sealedCredential = try ring.seal(credential, for: .bankCredential, owner: id)
-        return try db.execute(
+    /// Asks for the turn to renew the credential, as an authorization is asked. Nobody is away any longer, so that the
+    /// deadline tells when the turn ends.
+    /// - Parameter known: the credential that the call has.
+    public func beginRenewal(
+        known: [UInt8],
+        _ db: Connection,
+        _ world: World,
+        _ ring: KeyRing
+    ) throws -> Authorization.Turn {
+        guard let current = try current(db), current.status == .authorized, let stored = try current.credential(ring)
+        else { return .gone }
+        guard stored == known else { return .renewed(stored) }
+        let fence = world.wall() + Authorization.renewalLease
+        let isGranted = try db.execute(
             """
-            UPDATE auth_session SET credential = \(sealedCredential)
-            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
-            AND credential = \(former)
+            UPDATE auth_session SET deadline = \(fence)
+            WHERE \(row) AND (deadline IS NULL OR deadline <= \(world.wall()))
             """
-        ) == 1
+        )
+        return isGranted == 1 ? .granted(stored, fence: fence) : .busy
+    }
+
+    /// Ends the turn. Where accounts were linked meanwhile, their authorization gets the new credential too.
+    /// - Parameter renewed: the new credential; nil where none came of it.
+    /// - Returns: false where the turn was another's by then, and nothing is stored.
+    public func endRenewal(
+        fence: Int64,
+        renewed: [UInt8]?,
+        of session: Session,
+        _ db: Connection,
+        _ ring: KeyRing
+    ) throws -> Bool {
+        guard var current = try current(db), current.deadline == fence, let former = try current.credential(ring)
+        else { return false }
+        current.deadline = nil
+        if let renewed {
+            current.sealedCredential = try ring.seal(renewed, for: .bankCredential, owner: id)
+            if current.status == .selected,
+                let linked = try Account.authorization(in: session, at: institution, db)
+            {
+                try Authorization.replace(former, by: renewed, of: linked, in: scope, db, ring)
+            }
+        }
+        try current.save(db)
+        return true
+    }
+
+    private func current(_ db: Connection) throws -> SignIn? {
+        try db.first("\(Self.columns) FROM auth_session WHERE \(row)") { try SignIn($0, scope, session: session) }
     }
 
     /// Ends every sign-in of a Session that is done, with what is sealed in them: one that is still under way links
@@ -221,6 +260,8 @@ public struct SignIn: Sendable {
     }
 
     // MARK: Statements
+
+    private var row: SQL { "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)" }
 
     private static let columns: SQL = """
         SELECT id, institution, status, prompt, note, credential, address, state, deadline, failure, return_to
@@ -294,7 +335,7 @@ public struct SignIn: Sendable {
             UPDATE auth_session SET status = \(status.rawValue), prompt = \(prompt), note = \(sealedNote),
                 credential = \(sealedCredential), address = \(sealedAddress), state = \(stateDigest),
                 deadline = \(deadline), failure = \(failure)
-            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
+            WHERE \(row)
             """
         )
     }

@@ -243,13 +243,13 @@ enum SignIns {
     /// The accounts that a finished sign-in opens, fresh from the institution.
     private static func offered(_ call: Call) async throws -> (Offered, Session) {
         let (signIn, institution, connector, attempt) = try await standing(call)
-        guard let credential = try signIn.credential(call.service.ring) else {
+        guard let (credential, renewer) = try await credential(signIn, call) else {
             throw StripeError(param: "id", message: "The account holder has not signed in at \(institution.name).")
         }
         let file = try await call.service.database.read { db in try UploadedFile.newest(of: signIn, db) }
         let upload = file.map { Upload($0, call.service) }
         let accounts = try await reaching(institution) { () async throws(ConnectorError) in
-            try await connector.accounts(Access(attempt, credential, upload: upload, renewing: signIn, call.service))
+            try await connector.accounts(Access(attempt, credential, upload: upload, renewer))
         }
         return try await call.service.database.read { db in
             let session = try call.consentedSession(db)
@@ -262,6 +262,25 @@ enum SignIns {
             )
             return (offered, session)
         }
+    }
+
+    /// What opens the accounts of a sign-in, and how it is renewed where it is kept: once accounts are linked, that is
+    /// with their authorization, whose tokens no other copy may spend.
+    private static func credential(_ signIn: SignIn, _ call: Call) async throws -> ([UInt8], Renewer)? {
+        let (service, scope) = (call.service, call.scope)
+        let (session, linked, sealed) = try await service.database.read { db in
+            let session = try call.consentedSession(db)
+            guard signIn.status == .selected,
+                let linked = try Account.authorization(in: session, at: signIn.institution, db)
+            else { return (session, nil as String?, nil as [UInt8]?) }
+            return (session, linked, try Authorization.credential(of: linked, in: scope, db))
+        }
+        if let linked, let sealed {
+            let credential = try service.ring.open(sealed, for: .bankCredential, owner: linked)
+            return (credential, Renewer(of: credential, keptFor: linked, in: scope, service))
+        }
+        guard let credential = try signIn.credential(service.ring) else { return nil }
+        return (credential, Renewer(of: credential, keptIn: signIn, of: session, service))
     }
 
     private static func writeAccounts(
@@ -449,30 +468,16 @@ extension Session {
 }
 
 extension Access {
-    /// The access of a sign-in, whose credential is renewed where it is kept until accounts are linked.
-    init(
-        _ attempt: Attempt,
-        _ credential: [UInt8],
-        upload: Upload?,
-        renewing signIn: SignIn,
-        _ service: Service
-    ) {
+    init(_ attempt: Attempt, _ credential: [UInt8], upload: Upload?, _ renewer: Renewer) {
         self.init(
             institution: attempt.institution,
             holder: attempt.holder,
             now: attempt.now,
             credential: credential,
             isPersonPresent: true,
-            upload: upload
-        ) { ask throws(ConnectorError) in
-            let new = try await ask(credential)
-            let isKept = try? await service.database.write { db in
-                var signIn = signIn
-                return try signIn.renew(new, db, service.ring)
-            }
-            guard isKept == true else { throw .superseded }
-            return new
-        }
+            upload: upload,
+            renew: renewer.callAsFunction
+        )
     }
 
     /// The access of a sign-in that is kept nowhere: it is as good as its credential.
@@ -484,6 +489,56 @@ extension Access {
             credential: credential,
             isPersonPresent: true
         ) { _ throws(ConnectorError) in throw .superseded }
+    }
+}
+
+extension Renewer {
+    /// Of the credential that a sign-in keeps until accounts are linked.
+    fileprivate init(of credential: [UInt8], keptIn signIn: SignIn, of session: Session, _ service: Service) {
+        self.init {
+            try await service.database.write { db in
+                Turn(try signIn.beginRenewal(known: credential, db, service.world, service.ring))
+            }
+        } end: { fence, renewed in
+            try await service.database.write { db in
+                try signIn.endRenewal(fence: fence, renewed: renewed, of: session, db, service.ring)
+            }
+        }
+    }
+
+    /// Of the credential of an authorization.
+    fileprivate init(of credential: [UInt8], keptFor authorization: String, in scope: Scope, _ service: Service) {
+        self.init {
+            try await service.database.write { db in
+                let (world, ring) = (service.world, service.ring)
+                return Turn(
+                    try Authorization.beginRenewal(of: authorization, known: credential, in: scope, db, world, ring)
+                )
+            }
+        } end: { fence, renewed in
+            try await service.database.write { db in
+                try Authorization.endRenewal(
+                    of: authorization,
+                    fence: fence,
+                    renewed: renewed,
+                    in: scope,
+                    db,
+                    service.ring
+                )
+            }
+        }
+    }
+}
+
+extension Renewer.Turn {
+    fileprivate init(_ turn: Authorization.Turn) {
+        self =
+            switch turn {
+            case .renewed(let credential): .renewed(credential)
+            case .busy: .busy
+            case .granted(let stored, let fence): .granted(stored, fence: fence)
+            case .gone: .gone
+            }
     }
 }
 

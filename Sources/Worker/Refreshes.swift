@@ -215,16 +215,17 @@ public struct Refreshes: Sendable {
             let category = BankAccount.Category(rawValue: claim.category),
             let subcategory = BankAccount.Subcategory(rawValue: claim.subcategory)
         else { throw ConnectorError.unsupported }
+        let credential = try ring.open(claim.credential, for: .bankCredential, owner: claim.authorization)
         let access = Access(
             institution: institution,
             holder: claim.holder,
             now: claim.now,
-            credential: try ring.open(claim.credential, for: .bankCredential, owner: claim.authorization),
+            credential: credential,
             fabrication: connector.isTest ? claim.made.map { fabrication($0, claim) } : nil,
             refreshNumber: claim.number,
             upload: try await upload(claim),
             spend: { () async throws(ConnectorError) in try await spend(connector.policy, claim) },
-            renew: Renewal(claim, database: database, ring: ring, world: world).callAsFunction
+            renew: renewer(of: credential, claim).callAsFunction
         )
         let account = BankAccount.Reference(
             id: claim.institutionAccount,
@@ -251,6 +252,33 @@ public struct Refreshes: Sendable {
         case .transactions:
             guard let connector = connector as? any TransactionProviding else { throw NotOffered() }
             try await fetchTransactions(of: account, claim, connector, access)
+        }
+    }
+
+    private func renewer(of credential: [UInt8], _ claim: Refresh.Claim) -> Renewer {
+        Renewer { [database, world, ring] in
+            let turn = try await database.write { db in
+                try Authorization.beginRenewal(
+                    of: claim.authorization,
+                    known: credential,
+                    in: claim.scope,
+                    db,
+                    world,
+                    ring
+                )
+            }
+            return Renewer.Turn(turn)
+        } end: { [database, ring] fence, renewed in
+            try await database.write { db in
+                try Authorization.endRenewal(
+                    of: claim.authorization,
+                    fence: fence,
+                    renewed: renewed,
+                    in: claim.scope,
+                    db,
+                    ring
+                )
+            }
         }
     }
 
@@ -474,96 +502,6 @@ private final class UnderWay: Sendable {
         state.withLock { state in
             state[claim.institution, default: 1] -= 1
             if state[claim.institution] == 0 { state[claim.institution] = nil }
-        }
-    }
-}
-
-/// Renews the credential of an authorization, one call at a time over all servers.
-private struct Renewal: Sendable {
-    private let claim: Refresh.Claim
-    private let database: Database
-    private let ring: KeyRing
-    private let world: World
-
-    init(_ claim: Refresh.Claim, database: Database, ring: KeyRing, world: World) {
-        self.claim = claim
-        self.database = database
-        self.ring = ring
-        self.world = world
-    }
-
-    /// How often it is looked whether another call is done, and for how many seconds.
-    private static let pause = Duration.milliseconds(100)
-    private static let patience = 30
-
-    func callAsFunction(
-        _ ask: @escaping @Sendable (_ stored: [UInt8]) async throws(ConnectorError) -> [UInt8]
-    ) async throws(ConnectorError) -> [UInt8] {
-        let deadline = ContinuousClock.now + .seconds(Self.patience)
-        while ContinuousClock.now < deadline, !Task.isCancelled {
-            switch try await storing({ db in
-                try Authorization.beginRenewal(
-                    of: claim.authorization,
-                    known: claim.credential,
-                    in: claim.scope,
-                    db,
-                    world
-                )
-            }) {
-            case .renewed(let sealed): return try open(sealed)
-            case .granted(let sealed, let fence): return try await renew(sealed, fence, ask)
-            case .gone: throw .relinkRequired
-            case .busy: try? await Task.sleep(for: Self.pause)
-            }
-        }
-        throw .superseded
-    }
-
-    private func renew(
-        _ sealed: [UInt8],
-        _ fence: Int64,
-        _ ask: @Sendable (_ stored: [UInt8]) async throws(ConnectorError) -> [UInt8]
-    ) async throws(ConnectorError) -> [UInt8] {
-        let renewed: [UInt8]
-        do {
-            renewed = try await ask(try open(sealed))
-        } catch {
-            _ = try await end(fence, nil)
-            throw error
-        }
-        guard let new = try? ring.seal(renewed, for: .bankCredential, owner: claim.authorization),
-            try await end(fence, new)
-        else { throw .superseded }
-        return renewed
-    }
-
-    private func end(_ fence: Int64, _ renewed: [UInt8]?) async throws(ConnectorError) -> Bool {
-        try await storing { db in
-            try Authorization.endRenewal(
-                of: claim.authorization,
-                fence: fence,
-                renewed: renewed,
-                in: claim.scope,
-                db
-            )
-        }
-    }
-
-    private func open(_ sealed: [UInt8]) throws(ConnectorError) -> [UInt8] {
-        guard let credential = try? ring.open(sealed, for: .bankCredential, owner: claim.authorization) else {
-            throw .invalidResponse
-        }
-        return credential
-    }
-
-    /// The database is out of reach: the call is begun anew later.
-    private func storing<T: Sendable>(
-        _ body: @escaping @Sendable (Connection) throws -> T
-    ) async throws(ConnectorError) -> T {
-        do {
-            return try await database.write(body)
-        } catch {
-            throw .superseded
         }
     }
 }

@@ -74,13 +74,24 @@ public struct Revocations: Sendable {
                 livemode: revocation.scope.livemode
             ), let connector = connector as? any ConsentKeeping
         else { return nil }
+        // It is this worker's alone until the time that the claim takes is over.
+        let credential = try revocation.credential(ring)
         let access = Access(
             institution: institution,
             holder: revocation.holder,
             now: world.wall(),
             credential: credential,
-            // What a renewal brings serves the one call that it is made for.
-            renew: { ask throws(ConnectorError) in try await ask(credential) }
+            renew: { [database, ring, credential] ask throws(ConnectorError) in
+                try await unbroken { () async throws(ConnectorError) in
+                    let renewed = try await ask(credential)
+                    do {
+                        try await database.write { db in try revocation.renew(renewed, db, ring) }
+                    } catch {
+                        throw .superseded
+                    }
+                    return renewed
+                }
+            }
         )
         do throws(ConnectorError) {
             try await connector.revoke(access)

@@ -36,6 +36,18 @@ extension Institutions.Owner {
     }
 }
 
+extension Renewer.Turn {
+    init(_ turn: Authorization.Turn) {
+        self =
+            switch turn {
+            case .renewed(let credential): .renewed(credential)
+            case .busy: .busy
+            case .granted(let stored, let fence): .granted(stored, fence: fence)
+            case .gone: .gone
+            }
+    }
+}
+
 extension Transaction.Entry {
     init(_ transaction: BankTransaction) {
         self.init(

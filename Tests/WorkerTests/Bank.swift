@@ -209,6 +209,30 @@ final class Works: Sendable {
         }
     }
 
+    /// What changing keys does to the credentials of authorizations.
+    func resealCredentials() async {
+        _ = try? await database.write { [ring] db in
+            let all = try db.all("SELECT id, credential FROM authorization_at_institution") { row in
+                (id: try row.text(0), sealed: try row.bytes(1))
+            }
+            for (id, sealed) in all {
+                let credential = try ring.open(sealed, for: .bankCredential, owner: id)
+                try db.execute(
+                    """
+                    UPDATE authorization_at_institution
+                    SET credential = \(try ring.seal(credential, for: .bankCredential, owner: id)) WHERE id = \(id)
+                    """
+                )
+            }
+        }
+    }
+
+    func disconnect(_ id: String) async throws {
+        try await database.write { [world, scope] db in
+            _ = try Account.disconnect(id, by: .none, in: scope, db, world)
+        }
+    }
+
     func worker(_ connector: any Connector) -> Refreshes {
         Refreshes(
             database: database,

@@ -264,6 +264,58 @@ struct RefreshesTests {
         #expect(spent.withLock { $0 } == ["credential"])
     }
 
+    @Test("keeps what a token that is spent brought, whoever stops meanwhile", arguments: Store.allCases)
+    func stoppedRenewal(store: Store) async throws {
+        let works = try await Works(store)
+        let id = try await works.link(["a"])[0]
+        let isAsked = Atomic(false)
+        let (stops, stop) = AsyncStream.makeStream(of: Void.self)
+        let bank = Bank(balances: { access throws(ConnectorError) in
+            let answer = await withTaskCancellationHandler { () async -> Result<[UInt8], ConnectorError> in
+                do throws(ConnectorError) {
+                    return .success(
+                        try await access.renew { _ throws(ConnectorError) in
+                            isAsked.store(true, ordering: .relaxed)
+                            for await _ in stops {}
+                            // What a request would do that is broken off.
+                            guard !Task.isCancelled else { throw .institutionUnavailable(until: nil) }
+                            return Array("new".utf8)
+                        }
+                    )
+                } catch {
+                    return .failure(error)
+                }
+            } onCancel: {
+                stop.finish()
+            }
+            _ = try answer.get()
+            throw .institutionUnavailable(until: nil)
+        })
+        try await works.refresh(id, "balance")
+        try await works.working(bank) { isAsked.load(ordering: .relaxed) }
+        let next = Bank(balances: { access throws(ConnectorError) in
+            guard access.credential == Array("new".utf8) else { throw .relinkRequired }
+            return Balance(asOf: access.now, current: [:], kind: .cash(available: nil))
+        })
+        try await works.working(next) { try await works.status(id, "balance") != "pending" }
+        #expect(try await works.status(id, "balance") == "succeeded")
+    }
+
+    @Test("renews a credential that was sealed anew meanwhile", arguments: Store.allCases)
+    func resealed(store: Store) async throws {
+        let works = try await Works(store)
+        let id = try await works.link(["a"])[0]
+        let bank = Bank(balances: { access throws(ConnectorError) in
+            await works.resealCredentials()
+            let credential = try await access.renew { _ throws(ConnectorError) in Array("new".utf8) }
+            guard credential == Array("new".utf8) else { throw .relinkRequired }
+            return Balance(asOf: access.now, current: [:], kind: .cash(available: nil))
+        })
+        try await works.refresh(id, "balance")
+        try await works.working(bank) { try await works.status(id, "balance") != "pending" }
+        #expect(try await works.status(id, "balance") == "succeeded")
+    }
+
     @Test("gives the turn to renew a credential back where it came to nothing", arguments: Store.allCases)
     func failedRenewal(store: Store) async throws {
         let works = try await Works(store)

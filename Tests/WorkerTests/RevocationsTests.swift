@@ -1,14 +1,72 @@
-/// Consents that are given up.
+/// Telling institutions that a consent is over: what a renewal brings on the way is there when they are told again, and
+/// it ends where they cannot be told.
 
 import Connections
 import Database
 import Institutions
 import Logging
+import Synchronization
 import Testing
+import Vault
 import Worker
+
+/// A bank that is told of the end of consents, and whose tokens are spent by being renewed.
+private final class ForgetfulBank: ConsentKeeping {
+    let isTest = true
+    let policy = RefreshPolicy(interval: 1, concurrency: 1, dailyBudget: nil)
+    var institutions: [Institution] { [Bank.institution] }
+    private let shown = Mutex<[String]>([])
+
+    /// The credentials with which it was told.
+    var credentials: [String] { shown.withLock { $0 } }
+
+    func begin(_ attempt: Attempt) async throws(ConnectorError) -> Step { throw .unsupported }
+
+    func resume(
+        _ attempt: Attempt,
+        from resume: [UInt8],
+        _ response: Institutions.Response
+    ) async throws(ConnectorError) -> Step { throw .unsupported }
+
+    func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] { [] }
+
+    func consentExpiry(_ access: Access) async throws(ConnectorError) -> Int64? { nil }
+
+    /// Is down each time after it has renewed, until the third.
+    func revoke(_ access: Access) async throws(ConnectorError) {
+        let count = shown.withLock { shown in
+            shown.append(String(decoding: access.credential, as: UTF8.self))
+            return shown.count
+        }
+        guard count < 3 else { return }
+        _ = try await access.renew { stored throws(ConnectorError) in stored + Array("'".utf8) }
+        throw .institutionUnavailable(until: nil)
+    }
+}
 
 @Suite("Revocations")
 struct RevocationsTests {
+    @Test("go on with what a renewal brought", arguments: Store.allCases)
+    func renewal(store: Store) async throws {
+        let works = try await Works(store)
+        let id = try await works.link(["a"])[0]
+        try await works.disconnect(id)
+        let bank = ForgetfulBank()
+        let revocations = Revocations(
+            database: works.database,
+            ring: works.ring,
+            world: works.world,
+            directory: Directory([bank]),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        )
+        for _ in 0..<3 {
+            #expect(try await revocations.step())
+            works.advance(seconds: 4 * 3600)
+        }
+        #expect(try await revocations.step() == false)
+        #expect(bank.credentials == ["credential", "credential'", "credential''"])
+    }
+
     @Test("end where the credential cannot be opened, and not at once", arguments: Store.allCases)
     func unreadable(store: Store) async throws {
         let works = try await Works(store)
