@@ -15,6 +15,8 @@ public struct Answer: Sendable {
     public let body: [UInt8]
     /// `req_…` of the request that did the work, where this answer is a replay of it.
     public let original: String?
+    /// A cookie for the browser that asked, as `Set-Cookie` has it. It is no part of what is replayed.
+    public var cookie: String?
 
     public init(status: Int = 200, body: [UInt8], original: String? = nil) {
         self.status = status

@@ -18,7 +18,7 @@ public struct SignIn: Sendable {
     private static let maximumPerSession = 100
 
     /// Seconds in which a person comes back from an institution's pages.
-    private static let timeAway: Int64 = 600
+    public static let timeAway: Int64 = 600
 
     public let id: String
     public let scope: Scope
@@ -122,17 +122,21 @@ public struct SignIn: Sendable {
     /// Takes a person back from the institution's pages. The state is spent by it, whatever comes of it.
     /// - Returns: nil for a state that is not known, was spent or is too old.
     public static func takeBack(state: String, _ db: Connection, _ world: World) throws -> SignIn? {
+        let found = try expected(state: state, db, world)
+        try db.execute("UPDATE auth_session SET state = NULL WHERE state = \(Secret.digest(state))")
+        return found
+    }
+
+    /// The sign-in that a person comes back to, whose state stays good.
+    /// - Returns: nil as above.
+    public static func expected(state: String, _ db: Connection, _ world: World) throws -> SignIn? {
         let digest = Secret.digest(state)
         let found = try db.first("\(columns), merchant, livemode, session FROM auth_session WHERE state = \(digest)") {
             row in
             let scope = Scope(merchant: try row.text(11), livemode: try row.bool(12))
             return try SignIn(row, scope, session: try row.text(13))
         }
-        guard var signIn = found else { return nil }
-        let isInTime = signIn.status == .prompting && (signIn.deadline ?? 0) > world.now()
-        signIn.stateDigest = nil
-        try signIn.save(db)
-        return isInTime ? signIn : nil
+        return found.flatMap { $0.status == .prompting && ($0.deadline ?? 0) > world.now() ? $0 : nil }
     }
 
     /// Whether the person was sent away so long ago that they will not come back, with time for the last of them to be

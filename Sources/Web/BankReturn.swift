@@ -1,10 +1,11 @@
 /// Where people come back to from a bank's own pages: the redirect address of every bank, and the last page of its
 /// window.
 ///
-/// It promises one clear page whatever came: signed in, turned back, refused, too late, unknown. It names the merchant
-/// and the bank, so that nobody finishes what somebody else began without seeing it; it needs no cookie and no window
-/// that opened it. It takes a state once; nothing is asked of a bank for one that is not good. What becomes of the
-/// sign-in is written for the flow, which asks; the page claims nothing that the flow would have to believe.
+/// It promises one clear page whatever came: signed in, turned back, refused, too late, unknown. It needs no window
+/// that opened it. A browser that did not begin the sign-in may be that of somebody who was sent to the bank by whoever
+/// did: it is told who asks for what, and no code is spent before the person goes on. A state is taken once; nothing is
+/// asked of a bank for one that is not good. What becomes of the sign-in is written for the flow, which asks; the page
+/// claims nothing that the flow would have to believe.
 
 internal import Connections
 internal import Database
@@ -31,6 +32,8 @@ struct BankReturn: Sendable {
 
     fileprivate enum Outcome: String {
         case success, cancelled, failure, unknown
+        /// Nothing came of it yet.
+        case question
     }
 
     private struct Ending {
@@ -38,25 +41,82 @@ struct BankReturn: Sendable {
         var bank = ""
         var merchant = ""
         var returnTo: String?
+        /// What is to come back with the answer to a question.
+        var fields: [String: String] = [:]
     }
 
+    /// A person comes from the bank.
     func respond(to request: Request) async -> Response {
+        await answering(request) {
+            let fields = try Self.fields(Array((request.uri.query ?? "").utf8))
+            guard let state = Self.state(fields) else { return page(Ending(outcome: .unknown)) }
+            let mark = BrowserMark(state: state, service)
+            // A refusal at the bank gives nothing away.
+            guard mark.isIn(request.headers) || fields["error"] != nil else { return try await ask(fields, state) }
+            var response = try await take(fields, state)
+            response.headers[values: .setCookie].append(mark.end)
+            return response
+        }
+    }
+
+    /// A person in a browser that did not begin the sign-in goes on with it.
+    func goOn(_ request: Request) async -> Response {
+        await answering(request) {
+            guard !request.headers.isFromOtherPage else { return page(Ending(outcome: .unknown)) }
+            let fields = try Self.fields(await Endpoint.body(of: request))
+            guard let state = Self.state(fields) else { return page(Ending(outcome: .unknown)) }
+            return try await take(fields, state)
+        }
+    }
+
+    private func answering(_ request: Request, _ body: () async throws -> Response) async -> Response {
         do {
-            let form = try Form.decode(Array((request.uri.query ?? "").utf8))
-            var answer: [String: String] = [:]
-            for key in form.keys { if case .value(let value)? = form[key] { answer[key] = value } }
-            guard let state = answer.removeValue(forKey: "state"), !state.isEmpty, state.utf8.count <= 200 else {
-                return page(Ending(outcome: .unknown))
-            }
-            let taken = try await service.database.write { [service] db in
-                try SignIn.takeBack(state: state, db, service.world)
-            }
-            guard let taken else { return page(Ending(outcome: .unknown)) }
-            return try await resume(taken, answer)
+            return try await body()
         } catch {
-            _ = service.explain(error, service.world.id(.request), "GET /flow/return")
+            _ = service.explain(error, service.world.id(.request), "\(request.method.rawValue) /flow/return")
             return page(Ending(outcome: .failure))
         }
+    }
+
+    private static func fields(_ text: [UInt8]) throws -> [String: String] {
+        let form = try Form.decode(text)
+        var fields: [String: String] = [:]
+        for key in form.keys { if case .value(let value)? = form[key] { fields[key] = value } }
+        return fields
+    }
+
+    private static func state(_ fields: [String: String]) -> String? {
+        fields["state"].flatMap { $0.isEmpty || $0.utf8.count > 200 ? nil : $0 }
+    }
+
+    /// Says who asks for what, and waits for the person.
+    private func ask(_ fields: [String: String], _ state: String) async throws -> Response {
+        let found = try await service.database.read { [service] db in
+            try SignIn.expected(state: state, db, service.world).map { ($0, try Self.open($0, db, service).merchant) }
+        }
+        guard let (signIn, merchant) = found,
+            let (institution, _) = service.directory.find(signIn.institution, livemode: signIn.scope.livemode)
+        else { return page(Ending(outcome: .unknown)) }
+        return page(Ending(outcome: .question, bank: institution.name, merchant: merchant, fields: fields))
+    }
+
+    private func take(_ fields: [String: String], _ state: String) async throws -> Response {
+        let taken = try await service.database.write { [service] db in
+            try SignIn.takeBack(state: state, db, service.world)
+        }
+        guard let taken else { return page(Ending(outcome: .unknown)) }
+        return try await resume(taken, fields.filter { $0.key != "state" })
+    }
+
+    /// - Throws: where the Session is over.
+    private static func open(
+        _ signIn: SignIn,
+        _ db: Connection,
+        _ service: Service
+    ) throws -> (session: Session, merchant: String) {
+        let session = try Session.find(signIn.session, at: .parameter("id"), in: signIn.scope, db)
+        try session.requireOpen(service.world)
+        return (session, try Merchant.find(session.scope.merchant, in: db)?.name ?? "")
     }
 
     /// Hands the connector what the bank sent along.
@@ -66,9 +126,7 @@ struct BankReturn: Sendable {
             let note = try taken.note(ring)
         else { return page(Ending(outcome: .unknown)) }
         let (session, merchant, attempt) = try await service.database.read { db in
-            let session = try Session.find(taken.session, at: .parameter("id"), in: taken.scope, db)
-            try session.requireOpen(service.world)
-            let merchant = try Merchant.find(session.scope.merchant, in: db)?.name ?? ""
+            let (session, merchant) = try Self.open(taken, db, service)
             return (session, merchant, try Attempt(institution, session, db, service))
         }
         var ending = Ending(outcome: .success, bank: institution.name, merchant: merchant, returnTo: taken.returnTo)
@@ -97,7 +155,11 @@ struct BankReturn: Sendable {
         }
         guard isCurrent else { return page(Ending(outcome: .unknown)) }
         if case .redirect(let address, _) = step {
-            return Response(status: .seeOther, headers: [.location: address, .cacheControl: "no-store"])
+            let mark = BrowserMark(state: attempt.callback.state, service)
+            return Response(
+                status: .seeOther,
+                headers: [.location: address, .cacheControl: "no-store", .setCookie: mark.cookie]
+            )
         }
         return page(ending)
     }
@@ -111,14 +173,20 @@ struct BankReturn: Sendable {
             address.hasPrefix("stripe://") ? "\(address)?status=\(ending.outcome.status)" : address
         }
         let text =
-            template?.render([
-                "title": title,
-                "lead": lead,
-                "outcome": ending.outcome.rawValue,
-                "hasReturn": returnTo != nil,
-                "returnTo": returnTo ?? "",
-                "back": ending.merchant.isEmpty ? "Go back" : "Back to \(ending.merchant)",
-            ]) ?? title
+            template?.render(
+                [
+                    "title": title,
+                    "lead": lead,
+                    "outcome": ending.outcome.rawValue,
+                    "hasReturn": returnTo != nil,
+                    "returnTo": returnTo ?? "",
+                    "back": ending.merchant.isEmpty ? "Go back" : "Back to \(ending.merchant)",
+                    "asks": ending.outcome == .question,
+                    "fine": ending.outcome == .question
+                        ? "If you did not begin this yourself, close this window." : "You can close this window.",
+                    "fields": ending.fields.sorted { $0.key < $1.key }.map { ["name": $0.key, "value": $0.value] },
+                ] as [String: Any]
+            ) ?? title
         var headers = headers
         headers[.contentType] = "text/html; charset=utf-8"
         headers[.cacheControl] = "no-store"
@@ -134,6 +202,13 @@ struct BankReturn: Sendable {
     private func words(_ ending: Ending) -> (title: String, lead: String) {
         let (bank, merchant) = (ending.bank, ending.merchant)
         switch ending.outcome {
+        case .question:
+            return (
+                "Let \(merchant) see accounts at \(bank)?",
+                "You come from \(bank). \(merchant) asked for this, to see accounts of yours there. Go on only if you "
+                    + "yourself began to connect accounts to \(merchant), in an app or another browser. If a message "
+                    + "or another person sent you to \(bank), do not: whoever did would choose and see your accounts."
+            )
         case .success:
             return (
                 "You are signed in at \(bank)",
@@ -163,7 +238,7 @@ extension BankReturn.Outcome {
         switch self {
         case .success: "success"
         case .cancelled: "cancel"
-        case .failure, .unknown: "failure"
+        case .failure, .question, .unknown: "failure"
         }
     }
 }

@@ -184,6 +184,7 @@ struct Endpoint: Sendable {
             id: Self.decoded(context.parameters.get("id") ?? ""),
             inner: Self.decoded(context.parameters.get("inner") ?? ""),
             flow: flow,
+            isFromOwnPage: request.headers.isFromOwnPage,
             file: route.content == .file
                 ? (request.body, request.headers[.contentLength].flatMap { Int($0) }) : nil
         )
@@ -279,6 +280,7 @@ struct Endpoint: Sendable {
         var headers = common(requestID)
         headers.append(HTTPField(name: .stripeVersion, value: call.version.description))
         if let key = call.idempotencyKey { headers.append(HTTPField(name: .idempotencyKey, value: key)) }
+        if let cookie = answer.cookie { headers.append(HTTPField(name: .setCookie, value: cookie)) }
         if let original = answer.original {
             headers.append(HTTPField(name: .idempotentReplayed, value: "true"))
             headers.append(HTTPField(name: .originalRequest, value: original))
@@ -313,7 +315,7 @@ struct Endpoint: Sendable {
         ]
     }
 
-    /// Browsers ask before they call the client routes from a merchant's page; no cookie is ever involved.
+    /// Browsers ask before they call the client routes from a merchant's page, and send and take no cookie there.
     static let preflight = Response(
         status: .noContent,
         headers: [

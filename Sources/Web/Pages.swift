@@ -1,5 +1,5 @@
 /// The pages: the hosted flow, the library that opens it, and the merchant's demo. They are embedded in the binary and
-/// served under a strict Content-Security-Policy, without a cookie.
+/// served under a strict Content-Security-Policy. The one cookie is that of ``BrowserMark``.
 
 internal import Connections
 internal import Database
@@ -30,6 +30,7 @@ struct Pages: Sendable {
         let style = "text/css; charset=utf-8"
         let bankReturn = BankReturn(service, headers: pagePolicy)
         router.get("flow/return") { request, _ in await bankReturn.respond(to: request) }
+        router.post("flow/return") { request, _ in await bankReturn.goOn(request) }
         serve(Asset(PackageResources.return_js, script), at: "flow/return.js", on: router)
         serve(flow, at: "flow", on: router)
         serve(done, at: "flow/done", on: router)
@@ -159,8 +160,7 @@ struct Pages: Sendable {
 
     /// Browsers say where a request comes from; no other site's page may use the demo.
     private static func requireSameOrigin(_ request: Request) throws(StripeError) {
-        let site = request.headers[.name("Sec-Fetch-Site")]
-        guard site == nil || site == "same-origin" || site == "none" else {
+        guard !request.headers.isFromOtherPage else {
             throw StripeError(status: 403, message: "The demo answers its own page alone.")
         }
     }

@@ -69,6 +69,8 @@ struct Call: Sendable {
     let inner: String
     /// What a client's flow token proved, nil for every other credential.
     let flow: FlowToken?
+    /// Whether a page of ours asks.
+    let isFromOwnPage: Bool
     /// The file of a route that takes one, and how long the client says that it is.
     let file: (body: RequestBody, length: Int?)?
 

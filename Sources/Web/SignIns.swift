@@ -28,7 +28,7 @@ enum SignIns {
         let step = try await reaching(institution) { () async throws(ConnectorError) in
             try await connector.begin(attempt)
         }
-        return try await call.write { db, json in
+        let answer = try await call.write { db, json in
             let session = try call.consentedSession(db)
             let signIn = try SignIn.begin(
                 at: institution.id,
@@ -41,6 +41,15 @@ enum SignIns {
             )
             try signIn.write(to: &json, institution, service)
         }
+        return marked(answer, step, attempt, call)
+    }
+
+    /// Marks the browser that leaves for the bank.
+    private static func marked(_ answer: Answer, _ step: Step, _ attempt: Attempt, _ call: Call) -> Answer {
+        guard case .redirect = step, call.isFromOwnPage else { return answer }
+        var answer = answer
+        answer.cookie = BrowserMark(state: attempt.callback.state, call.service).cookie
+        return answer
     }
 
     static func respond(_ call: Call) async throws -> Answer {
@@ -67,13 +76,14 @@ enum SignIns {
             }
             throw error
         }
-        return try await call.write { db, json in
+        let answer = try await call.write { db, json in
             var current = try SignIn.find(signIn.id, of: call.consentedSession(db), db)
             if current.isAtSameStep(as: signIn) || current.isOvertaken(by: step) {
                 try current.advance(step.progress(attempt), db, service.world, service.ring)
             }
             try current.write(to: &json, institution, service)
         }
+        return marked(answer, step, attempt, call)
     }
 
     private static let ended = StripeError(param: "id", message: "This sign-in has ended. Begin a new one.")

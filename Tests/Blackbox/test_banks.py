@@ -7,6 +7,7 @@ none of ours.
 import base64
 import contextlib
 import hashlib
+import html
 import http.server
 import json
 import re
@@ -40,7 +41,20 @@ def allow(address, user=None, accounts=(), decision="allow"):
     form = {"request": request, "decision": decision, "user": user, "accounts[]": list(accounts)}
     answer = requests.post(address.split("?")[0], data=form, allow_redirects=False, timeout=30)
     assert answer.status_code == 303, answer.text
-    return requests.get(answer.headers["Location"], timeout=30)
+    return go_on(requests.get(answer.headers["Location"], timeout=30))
+
+
+def outcome(page):
+    return re.search(r'data-outcome="(\w+)"', page.text).group(1)
+
+
+def go_on(page, **headers):
+    """Say "Continue" where the last page asks: what no browser of the flow's brought back is not taken as it is."""
+    if outcome(page) != "question":
+        return page
+    found = re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', page.text)
+    fields = {html.unescape(name): html.unescape(value) for name, value in found}
+    return requests.post(page.url.split("?")[0], data=fields, headers=headers, timeout=30)
 
 
 def link_at_bank(server, api, customer, user, accounts):
@@ -189,9 +203,8 @@ def test_a_forged_return_shares_nothing(server, raw, wrong):
     mine, theirs = answers
     forged = {"state": {**mine, "state": "x" * 43}, "code": {**mine, "code": theirs["code"]},
               "iss": {**mine, "iss": "https://evil.example"}, "nothing": {"state": mine["state"]}}[wrong]
-    page = requests.get(f"{server.url}/flow/return", params=forged, timeout=30)
-    outcome = re.search(r'data-outcome="(\w+)"', page.text).group(1)
-    assert outcome == ("unknown" if wrong == "state" else "failure")
+    page = go_on(requests.get(f"{server.url}/flow/return", params=forged, timeout=30))
+    assert outcome(page) == ("unknown" if wrong == "state" else "failure")
     current = good(flow.post("connections/auth_sessions/retrieve", id=auth["id"]))
     if wrong == "state":
         assert current["next_pane"] == "partner_auth"
@@ -200,6 +213,57 @@ def test_a_forged_return_shares_nothing(server, raw, wrong):
         again = requests.get(f"{server.url}/flow/return", params=mine, timeout=30)
         assert 'data-outcome="unknown"' in again.text, "a state is good once, whatever came with it"
     bad(flow.post("connections/auth_sessions/accounts", id=auth["id"]), 400)
+
+
+def back_from_bank(address):
+    """Let everything in at the bank's page, as somebody whom the address was sent to; answers where they are led."""
+    page = requests.get(address, timeout=30)
+    request = re.search(r'name="request" value="([^"]+)"', page.text).group(1)
+    form = {"request": request, "decision": "allow"}
+    return requests.post(address.split("?")[0], data=form, allow_redirects=False, timeout=30).headers["Location"]
+
+
+def test_whoever_was_sent_to_the_bank_by_somebody_else_is_asked_first(server, raw):
+    flow = Flow(server.url, raw.session())
+    flow.consent()
+    auth = good(flow.start(TEST_OAUTH))
+    back = back_from_bank(auth["url"])
+    for _ in range(2):
+        page = requests.get(back, timeout=30)
+        assert outcome(page) == "question" and TEST_OAUTH in page.text, page.text
+        assert good(raw.get("/v1/account"))["business_profile"]["name"] in page.text
+        assert "<script" not in page.text
+    assert outcome(go_on(page, **{"Sec-Fetch-Site": "cross-site"})) == "unknown", "no other page says it for them"
+    assert good(flow.post("connections/auth_sessions/retrieve", id=auth["id"]))["next_pane"] == "partner_auth"
+    bad(flow.post("connections/auth_sessions/accounts", id=auth["id"]), 400)
+    assert outcome(go_on(page, **{"Sec-Fetch-Site": "same-origin"})) == "success", "the code was not spent before"
+    assert outcome(go_on(page)) == "unknown"
+
+
+def test_the_browser_that_began_is_known_again(server, raw):
+    flow = Flow(server.url, raw.session())
+    flow.consent()
+    flow.http.headers["Sec-Fetch-Site"] = "same-origin"
+    first, second = flow.start(TEST_OAUTH), flow.start(TEST_OAUTH)
+    assert re.fullmatch(r"linkspan-[\w-]{22}=1; Max-Age=600; Path=/; HttpOnly; SameSite=Lax",
+                        first.headers["Set-Cookie"])
+    mark = {"Cookie": "; ".join(answer.headers["Set-Cookie"].split(";")[0] for answer in (first, second))}
+    page = requests.get(back_from_bank(good(second)["url"]), headers=mark, timeout=30)
+    assert outcome(page) == "success" and "Max-Age=0" in page.headers["Set-Cookie"]
+    other = requests.get(back_from_bank(good(flow.start(TEST_OAUTH))["url"]), headers=mark, timeout=30)
+    assert outcome(other) == "question", "a mark is of one sign-in"
+    for site in (None, "cross-site", "same-site"):
+        flow.http.headers["Sec-Fetch-Site"] = site
+        assert "Set-Cookie" not in flow.start(TEST_OAUTH).headers
+
+
+def test_over_tls_the_mark_is_the_hosts_own(own_server):
+    server = own_server(["--public-url", "https://link.example"])
+    flow = Flow(server.url, server.api().session())
+    flow.consent()
+    flow.http.headers["Sec-Fetch-Site"] = "same-origin"
+    cookie = flow.start(TEST_OAUTH).headers["Set-Cookie"]
+    assert cookie.startswith("__Host-linkspan-") and cookie.endswith("; Path=/; HttpOnly; SameSite=Lax; Secure")
 
 
 def test_results_are_waited_for(server, raw):
@@ -271,7 +335,8 @@ class FDXStub(http.server.BaseHTTPRequestHandler):
         if parts[-1] == "contact":
             return '{"holders": [{"name": {"first": "Zo\\u00eb", "last": "O\'Neil"}}], "emails": ["z@example.com"]}'
         if parts[-1] == "payment-networks":
-            return '{"paymentNetworks": [{"type": "US_ACH", "identifierType": "ACCOUNT_NUMBER", "transferIn": true}]}'
+            return ('{"paymentNetworks": [{"type": "US_ACH", "identifierType": "ACCOUNT_NUMBER", "transferIn": true, '
+                    '"transferOut": true}]}')
         if len(parts) == 2 and parts[0] == "accounts":
             number = int(urllib.parse.unquote(parts[1]).removeprefix("a/"))
             return ('{"accountCategory": "DEPOSIT_ACCOUNT", "accountId": "a/%d", "currentBalance": %s, '
@@ -293,11 +358,13 @@ def fdx_stub():
         server.shutdown()
 
 
-def bank_file(folder, issuer, base):
+def bank_file(folder, issuer, base, **changes):
+    """`None` takes a setting away."""
     path = folder / "banks.json"
     (folder / "secret").write_text(SECRET + "\n")
     settings = {"issuer": issuer, "base_url": base, "client_id": "linkspan", "scopes": SCOPES,
                 "client_authentication": "client_secret_basic", "client_secret": {"file": "secret"}}
+    settings = {name: value for name, value in {**settings, **changes}.items() if value is not None}
     bank = {"id": "fcinst_OtherBank00001", "name": "Other Bank", "domain": "other.example", "featured": True,
             "connector": "fdx", "settings": settings}
     path.write_text(json.dumps({"institutions": [bank]}))
@@ -315,7 +382,7 @@ def other_bank(own_server, tmp_path):
 def sign_in_at_provider(address, **form):
     answer = requests.post(address, data=form or {"sub": "zoe"}, allow_redirects=False, timeout=30)
     assert answer.status_code == 302, answer.text
-    return requests.get(answer.headers["Location"], timeout=30)
+    return go_on(requests.get(answer.headers["Location"], timeout=30))
 
 
 def test_a_bank_of_the_operator_by_another_provider(other_bank):

@@ -76,7 +76,9 @@ async function send(method, path, parameters, timeout = REQUEST_TIMEOUT_MS) {
   const form = formEncode(clientSecret ? { ...parameters, client_secret: clientSecret } : parameters);
   const headers = { Authorization: `Bearer ${key}` };
   if (account) headers['Stripe-Account'] = account;
-  const request = { method, headers, mode: 'same-origin', credentials: 'omit', cache: 'no-store', redirect: 'error' };
+  // The one cookie marks the browser that leaves for a bank; nothing else is known by it.
+  const request = { method, headers, mode: 'same-origin', credentials: 'same-origin', cache: 'no-store' };
+  request.redirect = 'error';
   request.signal = AbortSignal.timeout(timeout);
   if (method === 'POST') request.body = form;
   let response;
