@@ -6,17 +6,24 @@ none of ours.
 
 import base64
 import contextlib
+import datetime
 import hashlib
 import html
 import http.server
+import ipaddress
 import json
 import re
+import sqlite3
+import ssl
 import subprocess
 import threading
 import urllib.parse
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from oidc_provider_mock import run_server_in_thread
 
 from support import (
@@ -415,13 +422,24 @@ def test_a_bank_of_the_operator_by_another_provider(other_bank):
     assert_nothing_readable(server, [h["Authorization"].removeprefix("Bearer ") for h in headers] + [SECRET])
 
 
+def back_up(server, name):
+    """A copy of the database as an operator makes one; its pages are not those of the file."""
+    path = server.folder / name
+    with contextlib.closing(sqlite3.connect(server.data / "linkspan.db")) as database:
+        with contextlib.closing(sqlite3.connect(path)) as copy:
+            database.backup(copy)
+        database.execute("VACUUM INTO ?", [str(path.with_suffix(".vacuumed"))])
+
+
 def assert_nothing_readable(server, secrets):
-    """Not one of the secrets stands in the database, its log, the server's output or its log at trace."""
+    """Not one of the secrets stands in the database, its log, a backup, the server's output or its log at trace."""
     for running in (True, False):
         if not running:
             server.stop()
+        if not DATABASE:
+            back_up(server, f"backup-{running}.db")
         files = [path for path in server.folder.rglob("*") if path.is_file()]
-        assert DATABASE or any(path.name == "linkspan.db" for path in files)
+        assert DATABASE or {"linkspan.db", "backup-True.db", "backup-True.vacuumed"} <= {path.name for path in files}
         for path in files:
             if path.name == "keyring":
                 continue
@@ -429,6 +447,190 @@ def assert_nothing_readable(server, secrets):
             for secret in secrets:
                 assert secret.encode() not in contents, f"a secret stands in {path.name}"
     server.start()
+
+
+class TokenBank(http.server.BaseHTTPRequestHandler):
+    """A bank with OAuth and FDX whose tokens are known canaries, which rotate, and which says them in its refusals."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        path = urllib.parse.urlparse(self.path).path
+        bank, url = self.server.bank, self.server.bank.url
+        if path == "/.well-known/openid-configuration":
+            return self.answer(200, {
+                "issuer": url, "authorization_endpoint": f"{url}/authorize", "token_endpoint": f"{url}/token",
+                "revocation_endpoint": f"{url}/revoke"})
+        bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        bank.seen.append((path, bearer))
+        if bearer != bank.access:
+            return self.answer(401, {"code": 602, "message": f"{bearer} is not {bank.access}"})
+        if bank.refuses:
+            return self.answer(bank.refuses, {"code": 500, "message": f"no {bearer}, {bank.refresh}"},
+                               {"X-Token": bearer})
+        if path == "/accounts":
+            return self.answer(200, {"accounts": [
+                {"accountCategory": "DEPOSIT_ACCOUNT", "accountId": f"a{n}", "accountType": "CHECKING"}
+                for n in range(4)]})
+        if path.endswith("/transactions"):
+            return self.answer(200, {"transactions": []})
+        if path.endswith("/contact"):
+            return self.answer(200, {"holders": [{"name": {"first": "Zoe", "last": "Owner"}}]})
+        return self.answer(200, {"currentBalance": 5, "paymentNetworks": []})
+
+    def do_POST(self):
+        bank = self.server.bank
+        form = dict(urllib.parse.parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+        if self.path == "/revoke":
+            bank.revoked.append(form["token"])
+            return self.answer(200, {})
+        if form["grant_type"] == "refresh_token" and form["refresh_token"] != bank.refresh:
+            return self.answer(400, {"error": "invalid_grant", "error_description": form["refresh_token"]})
+        return self.answer(200, {**bank.issue(), "token_type": "Bearer", "expires_in": 9223372036854775807})
+
+    def answer(self, status, body, headers=()):
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_):
+        pass
+
+
+class Canaries:
+    """What a `TokenBank` has given out and was shown."""
+
+    def __init__(self, context=None):
+        self.given, self.seen, self.revoked, self.refuses = [], [], [], None
+        self.listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), TokenBank)
+        self.listener.bank = self
+        if context:
+            self.listener.socket = context.wrap_socket(self.listener.socket, server_side=True)
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.listener.server_port}"
+
+    def issue(self):
+        self.access, self.refresh = unique("canary-access"), unique("canary-refresh")
+        self.given += [self.access, self.refresh]
+        return {"access_token": self.access, "refresh_token": self.refresh}
+
+    def end_access(self):
+        self.access = unique("canary-unknown")
+
+
+@contextlib.contextmanager
+def token_bank(context=None):
+    bank = Canaries(context)
+    threading.Thread(target=bank.listener.serve_forever, daemon=True).start()
+    try:
+        yield bank
+    finally:
+        bank.listener.shutdown()
+
+
+def link_at_token_bank(server, bank):
+    """Answers what the flow was told, and the accounts that were linked."""
+    api = server.api()
+    flow = Flow(server.url, api.session())
+    flow.consent()
+    auth = good(flow.start("Other Bank"))
+    state = dict(urllib.parse.parse_qsl(urllib.parse.urlparse(auth["url"]).query))["state"]
+    page = go_on(requests.get(f"{server.url}/flow/return", {"code": "c", "state": state}, timeout=30))
+    assert outcome(page) == "success", page.text
+    bank.refuses = 500
+    refused = flow.post("connections/auth_sessions/accounts", id=auth["id"])
+    assert refused.status_code == 400, refused.text
+    bank.refuses = None
+    linked = good(flow.select(auth, flow.accounts(auth)))["data"]
+    flow.finish()
+    return page.text + refused.text, [account(api, one["linked_account_id"]) for one in linked]
+
+
+def test_tokens_that_rotate_are_readable_nowhere(own_server, tmp_path):
+    with token_bank() as bank:
+        path = bank_file(tmp_path, bank.url, bank.url, scopes=["accounts"])
+        server = own_server(["--connectors", str(path), "--log-level", "trace"])
+        told, (*linked, last) = link_at_token_bank(server, bank)
+        for one in linked:
+            bank.end_access()
+            fresh = refreshed(server.api(), one, *FEATURES)
+            assert {fresh[f"{f}_refresh"]["status"] for f in ("balance", "ownership", "transaction")} == {"succeeded"}
+        assert len(bank.given) == 8 and {bearer for _, bearer in bank.seen} >= set(bank.given[::2])
+        bank.refuses = 418
+        told += json.dumps(refreshed(server.api(), last, "balance"))
+        bank.refuses, bank.refresh = None, unique("canary-stolen")
+        bank.end_access()
+        begin_refresh(server.api(), last["id"], "ownership")
+        wait_until(lambda: account(server.api(), last["id"])["status"] == "inactive", 30, "the link is over")
+        told += json.dumps(good(server.api().get("/v1/events", {"limit": 100})))
+        assert "canary" not in told
+        assert_nothing_readable(server, bank.given + ["canary-"])
+
+
+def certificates(folder):
+    """A made-up authority, a server's certificate of it for this machine, and a client's: paths of PEM files."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+
+    def make(name, issuer=None, *extensions):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer[0].subject if issuer else subject)
+                   .public_key(key.public_key()).serial_number(x509.random_serial_number())
+                   .not_valid_before(now - datetime.timedelta(days=1))
+                   .not_valid_after(now + datetime.timedelta(days=1)))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        certificate = builder.sign(issuer[1] if issuer else key, hashes.SHA256())
+        (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        (folder / f"{name}.key").write_bytes(key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        return certificate, key
+
+    authority = make("authority", None, x509.BasicConstraints(ca=True, path_length=None))
+    make("bank", authority, x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]))
+    make("client", authority)
+    make("stranger")
+
+
+def test_mutual_tls(own_server, tmp_path):
+    """A bank that lets nobody in without a certificate that it knows."""
+    certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "authority.pem")
+    context.load_cert_chain(tmp_path / "bank.pem", tmp_path / "bank.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    trust = {"trusted_certificates": {"file": "authority.pem"}}
+
+    def shown(name):
+        return {"client_certificate": {"file": f"{name}.pem"}, "client_certificate_key": {"file": f"{name}.key"}}
+
+    def check(settings):
+        path = bank_file(tmp_path, bank.url, bank.url, **settings)
+        checked = subprocess.run([BINARY, "connectors", "check", "--test", "--connectors", path],
+                                 capture_output=True, text=True, timeout=60)
+        return checked.returncode, checked.stdout + checked.stderr
+
+    proof = {"scopes": ["accounts"], "client_authentication": "tls_client_auth", "client_secret": None}
+    with token_bank(context) as bank:
+        assert check({**proof, **trust, **shown("client")})[0] == 0
+        for wrong in ({"scopes": ["accounts"], **trust}, {**proof, **trust, **shown("stranger")},
+                      {**proof, **shown("client")}):
+            status, said = check(wrong)
+            assert status == 1 and "one side does not take the other's certificate" in said, said
+        assert bank.seen == []
+        status, said = check({**proof, **trust, **shown("client"), "client_certificate_key": {"file": "bank.key"}})
+        assert status == 1 and "are no pair" in said and "PRIVATE" not in said, said
+        path = bank_file(tmp_path, bank.url, bank.url, **proof, **trust, **shown("client"))
+        server = own_server(["--connectors", str(path)])
+        _, linked = link_at_token_bank(server, bank)
+        bank.end_access()
+        fresh = refreshed(server.api(), linked[0], *FEATURES)
+        assert {fresh[f"{f}_refresh"]["status"] for f in ("balance", "ownership", "transaction")} == {"succeeded"}
+        key = (tmp_path / "client.key").read_text().splitlines()[1]
+        assert_nothing_readable(server, [*bank.given, key])
 
 
 def test_denying_at_another_provider_ends_on_a_clear_page(other_bank):
