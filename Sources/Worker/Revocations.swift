@@ -75,7 +75,6 @@ public struct Revocations: Sendable {
             ), let connector = connector as? any ConsentKeeping
         else { return nil }
         // It is this worker's alone until the time that the claim takes is over.
-        let credential = try revocation.credential(ring)
         let access = Access(
             institution: institution,
             holder: revocation.holder,
