@@ -54,12 +54,26 @@ public enum Idempotency {
             answering known: Answer?,
             _ work: @escaping @Sendable (Connection) throws -> Answer
         ) async throws -> Answer {
-            let sealed = try known.map(seal)
+            guard let known else {
+                return try await database.write { db in
+                    let now = world.now()
+                    if let answer = try replay(key, fingerprint, in: scope, now, db, ring) { return answer }
+                    let answer = try work(db)
+                    _ = try take(key, for: answer, seal(answer), fingerprint, request, in: scope, now, db)
+                    return answer
+                }
+            }
+            let sealed = try seal(known)
             return try await database.write { db in
-                if let answer = try replay(key, fingerprint, in: scope, db, world, ring) { return answer }
-                let answer = try work(db)
-                try store(answer, sealed ?? seal(answer), key, fingerprint, request, in: scope, db, world)
-                return answer
+                let now = world.now()
+                // Taking the key tells whether it is free: there is nothing to look up before.
+                guard try take(key, for: known, sealed, fingerprint, request, in: scope, now, db) else {
+                    guard let answer = try replay(key, fingerprint, in: scope, now, db, ring) else {
+                        throw DatabaseError.unexpectedValue(column: 0)
+                    }
+                    return answer
+                }
+                return try work(db)
             }
         }
         do {
@@ -71,41 +85,44 @@ public enum Idempotency {
         }
     }
 
-    private static func store(
-        _ answer: Answer,
-        _ sealed: [UInt8],
+    /// Stores an answer under a key that is free, or whose time has passed.
+    /// - Returns: false where the key is used; then nothing is changed.
+    private static func take(
         _ key: String,
+        for answer: Answer,
+        _ sealed: [UInt8],
         _ fingerprint: [UInt8],
         _ request: String,
         in scope: Scope,
-        _ db: Connection,
-        _ world: World
-    ) throws {
+        _ now: Int64,
+        _ db: Connection
+    ) throws -> Bool {
         try db.execute(
             """
             INSERT INTO idempotency (merchant, livemode, key, created, fingerprint, request, status, body)
-            VALUES (\(scope.merchant), \(scope.livemode), \(key), \(world.now()), \(fingerprint), \(request),
+            VALUES (\(scope.merchant), \(scope.livemode), \(key), \(now), \(fingerprint), \(request),
                 \(answer.status), \(sealed))
             ON CONFLICT (merchant, livemode, key) DO UPDATE SET created = excluded.created,
                 fingerprint = excluded.fingerprint, request = excluded.request, status = excluded.status,
                 body = excluded.body
+            WHERE idempotency.created <= \(now - lifetime)
             """
-        )
+        ) > 0
     }
 
     private static func replay(
         _ key: String,
         _ fingerprint: [UInt8],
         in scope: Scope,
+        _ now: Int64,
         _ db: Connection,
-        _ world: World,
         _ ring: KeyRing
     ) throws -> Answer? {
         let known = try db.first(
             """
             SELECT fingerprint, status, body, request FROM idempotency
-            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND key = \(key) 
-            AND created > \(world.now() - lifetime)
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND key = \(key)
+            AND created > \(now - lifetime)
             """
         ) { row in
             (try row.bytes(0), Int(try row.int(1)), try row.bytes(2), try row.text(3))

@@ -2,7 +2,7 @@
 /// and a test clock takes all that hangs on it to another time.
 
 internal import Synchronization
-internal import Vault
+public import Vault
 public import Wire
 
 public final class World: Sendable {
@@ -22,7 +22,7 @@ public final class World: Sendable {
     ///   - random: chance; secrets are made of it too.
     public init(
         milliseconds: @escaping @Sendable () -> Int64,
-        random: some RandomNumberGenerator & Sendable = SystemRandomNumberGenerator()
+        random: some RandomNumberGenerator & Sendable = SystemChance()
     ) {
         let generator = Mutex(random)
         let next: @Sendable () -> UInt64 = { generator.withLock { $0.next() } }

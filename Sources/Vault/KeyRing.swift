@@ -89,7 +89,9 @@ public struct KeyRing: Sendable {
         sealed.reserveCapacity(Self.headerLength + secret.count + 28)
         do {
             let context = Self.context(sealed, purpose, owner)
-            let box = try AES.GCM.seal(secret, using: derived, authenticating: context)
+            // 96 bits of chance, as the standard has it.
+            let nonce = try AES.GCM.Nonce(data: SystemChance.bytes(count: 12))
+            let box = try AES.GCM.seal(secret, using: derived, nonce: nonce, authenticating: context)
             guard let combined = box.combined else { throw VaultError.cannotSeal }
             combined.withUnsafeBytes { sealed.append(contentsOf: $0) }
             return sealed

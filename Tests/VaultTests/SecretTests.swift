@@ -56,4 +56,18 @@ struct Base64URLTests {
     func refused(text: String) {
         #expect(Secret.bytes(base64URL: text) == nil)
     }
+
+    @Test("No number of the system's chance is handed out twice, however many ask at once")
+    func chance() async {
+        let all = await withTaskGroup(of: [UInt64].self) { group in
+            for _ in 0..<8 {
+                group.addTask {
+                    var chance = SystemChance()
+                    return (0..<1000).map { _ in chance.next() }
+                }
+            }
+            return await group.reduce(into: []) { $0 += $1 }
+        }
+        #expect(Set(all).count == 8000)
+    }
 }
