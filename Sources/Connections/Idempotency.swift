@@ -69,6 +69,7 @@ public enum Idempotency {
                 // Taking the key tells whether it is free: there is nothing to look up before.
                 guard try take(key, for: known, sealed, fingerprint, request, in: scope, now, db) else {
                     guard let answer = try replay(key, fingerprint, in: scope, now, db, ring) else {
+                        // The same transaction has just seen it.
                         throw DatabaseError.unexpectedValue(column: 0)
                     }
                     return answer

@@ -31,6 +31,20 @@ struct SecretTests {
         #expect(hex(Secret.digest("")) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
         #expect(Secret.digest("é") == Secret.digest(Array("é".utf8)))
     }
+
+    @Test("is made of numbers of which none is handed out twice, however many ask at once")
+    func chance() async {
+        let all = await withTaskGroup(of: [UInt64].self) { group in
+            for _ in 0..<8 {
+                group.addTask {
+                    var chance = SystemChance()
+                    return (0..<1000).map { _ in chance.next() }
+                }
+            }
+            return await group.reduce(into: []) { $0 += $1 }
+        }
+        #expect(Set(all).count == 8000)
+    }
 }
 
 @Suite("Base64 for URLs")
@@ -55,19 +69,5 @@ struct Base64URLTests {
     @Test("is nothing else", arguments: ["A", "AAAAA", "A A", "é", "A.AA", "%%%%", "AA\n"])
     func refused(text: String) {
         #expect(Secret.bytes(base64URL: text) == nil)
-    }
-
-    @Test("No number of the system's chance is handed out twice, however many ask at once")
-    func chance() async {
-        let all = await withTaskGroup(of: [UInt64].self) { group in
-            for _ in 0..<8 {
-                group.addTask {
-                    var chance = SystemChance()
-                    return (0..<1000).map { _ in chance.next() }
-                }
-            }
-            return await group.reduce(into: []) { $0 += $1 }
-        }
-        #expect(Set(all).count == 8000)
     }
 }
