@@ -201,8 +201,8 @@ extension FDXTransaction {
         switch status {
         case "POSTED": isPosted = true
         case "PENDING", "AUTHORIZATION", "MEMO": isPosted = false
-        case nil: isPosted = posted != nil
-        default: return .unreadable
+        // Without a word that is known, the moment tells.
+        default: isPosted = posted != nil
         }
         let signed: Int64
         switch debitCreditMemo {

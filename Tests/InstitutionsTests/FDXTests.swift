@@ -409,6 +409,11 @@ struct FDXShapeTests {
             """
         )
         #expect(pending.transaction?.status == .pending && pending.transaction?.settledAt == nil)
+        // A word that is not known says no less than none.
+        for (more, status) in [("", BankTransaction.Status.pending), (#", "postedTimestamp": "2024-07-16""#, .posted)] {
+            let text = #"{"transactionId": "t5", "transactionTimestamp": "2024-07-15", "status": "NEW", "amount": 1"#
+            #expect(try read("\(text)\(more)}").transaction?.status == status)
+        }
         let memo =
             #"{"transactionId": "t4", "transactionTimestamp": "2024-07-15", "debitCreditMemo": "MEMO", "amount": 1}"#
         #expect(try read(memo) == .memo)
