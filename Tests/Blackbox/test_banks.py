@@ -13,6 +13,7 @@ import http.server
 import ipaddress
 import json
 import re
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -27,8 +28,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from oidc_provider_mock import run_server_in_thread
 
 from support import (
-    BANK_OAUTH, BINARY, DATABASE, TEST_OAUTH, Flow, bad, begin_refresh, complete_path, good, refreshed, unique,
-    wait_until,
+    API, BANK_OAUTH, BINARY, DATABASE, PUBLISHABLE_KEY, SECRET_KEY, TEST_OAUTH, Flow, bad, begin_refresh,
+    clean_environment, complete_path, good, refreshed, unique, wait_until,
 )
 
 FEATURES = ["balance", "ownership", "transactions"]
@@ -264,13 +265,29 @@ def test_the_browser_that_began_is_known_again(server, raw):
         assert "Set-Cookie" not in flow.start(TEST_OAUTH).headers
 
 
-def test_over_tls_the_mark_is_the_hosts_own(own_server):
-    server = own_server(["--public-url", "https://link.example"])
-    flow = Flow(server.url, server.api().session())
-    flow.consent()
-    flow.http.headers["Sec-Fetch-Site"] = "same-origin"
-    cookie = flow.start(TEST_OAUTH).headers["Set-Cookie"]
-    assert cookie.startswith("__Host-linkspan-") and cookie.endswith("; Path=/; HttpOnly; SameSite=Lax; Secure")
+def test_over_tls_the_mark_is_the_hosts_own(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = "http://127.0.0.1:%d" % free.getsockname()[1]
+    process = subprocess.Popen(
+        [BINARY, "serve", "--port", url.split(":")[-1], "--data", tmp_path / "data", "--test-secret-key", SECRET_KEY,
+         "--test-publishable-key", PUBLISHABLE_KEY, "--public-url", "https://link.example"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path, env=clean_environment())
+    try:
+        wait_until(lambda: is_ready(url), 30, "the server is ready")
+        flow = Flow(url, API(url, SECRET_KEY).session())
+        flow.consent()
+        flow.http.headers["Sec-Fetch-Site"] = "same-origin"
+        cookie = flow.start(TEST_OAUTH).headers["Set-Cookie"]
+        assert cookie.startswith("__Host-linkspan-") and cookie.endswith("; Path=/; HttpOnly; SameSite=Lax; Secure")
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def is_ready(url):
+    with contextlib.suppress(requests.ConnectionError):
+        return requests.get(f"{url}/health/ready", timeout=5).status_code == 200
 
 
 def test_results_are_waited_for(server, raw):
