@@ -388,7 +388,8 @@ extension FDX: BalanceProviding {
     public func balance(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> Balance {
         try access.checkFabrication()
         if let made = access.fabrication?.balance { return made }
-        guard let balance = try await self.account(account, access).balance(at: access.now) else { throw .unsupported }
+        let details = try await self.account(account, access)
+        guard let balance = details.balance(at: access.now, as: account.category) else { throw .unsupported }
         return balance
     }
 }
@@ -518,11 +519,13 @@ extension FDXWrapped<FDXAccount> {
 
     /// Nil where the bank tells no amount that could be one. Debts come positive and are negative here; one that comes
     /// negative is what the bank owes the holder.
-    func balance(at now: Int64) -> Balance? {
+    /// - Parameter linked: what the account was linked as; the details may not say it again. Nil or `other` where only
+    ///   they can tell.
+    func balance(at now: Int64, as linked: BankAccount.Category? = nil) -> Balance? {
         let currency = value.currencyCode
         func units(_ amount: FDXAmount?) -> Int64? { amount?.minorUnits(of: currency) }
         let asOf = value.balanceAsOf.flatMap(Moment.iso) ?? now
-        switch kind.category {
+        switch linked == .other ? kind.category : linked ?? kind.category {
         case .cash, .other:
             guard let current = units(value.currentBalance) ?? units(value.currentValue) else { return nil }
             let available = units(value.availableBalance)

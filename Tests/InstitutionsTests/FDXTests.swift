@@ -355,6 +355,10 @@ struct FDXShapeTests {
         )
         #expect(invested?.kind == .cash(available: ["usd": 320_954]))
         #expect(try balance(#"{"accountCategory": "DEPOSIT_ACCOUNT", "accountId": "a"}"#) == nil)
+        // The details need not say again what the account was linked as.
+        let bare = try decode(#"{"currentBalance": 5}"#, FDXWrapped<FDXAccount>.self)
+        #expect(bare.balance(at: 5, as: .credit)?.kind == .credit(used: ["usd": -500]))
+        #expect(bare.balance(at: 5, as: .other)?.current == ["usd": 500])
         // What no integer holds is not known.
         for text in [
             #"{"accountCategory": "LOC_ACCOUNT", "creditLine": 92233720368547758.07, "availableCredit": -0.01}"#,
