@@ -67,6 +67,8 @@ public final class Listening: Sendable {
 
         /// The connection that is listened over, what has it look for news, and who sends.
         struct Line {
+            /// Of two connections the one that came later, whichever is ready first.
+            let turn: Int
             let channel: any Channel
             let bell: AsyncStream<Void>.Continuation
             let task: Task<Void, Never>
@@ -84,6 +86,8 @@ public final class Listening: Sendable {
         /// The host as addresses spell it, nil where it is any, and the port.
         var place: (host: String?, port: Int)?
         var connections = 0
+        /// Connections that ever came.
+        var turn = 0
     }
 
     private let database: Database
@@ -202,9 +206,10 @@ public final class Listening: Sendable {
     private struct Full: Error {}
 
     private func prepare(_ channel: any Channel) throws {
-        let count = state.withLock { state in
+        let (count, turn) = state.withLock { state in
             state.connections += 1
-            return state.connections
+            state.turn += 1
+            return (state.connections, state.turn)
         }
         channel.closeFuture.whenComplete { [self] _ in state.withLock { $0.connections -= 1 } }
         guard count <= Self.maximumConnections else { throw Full() }
@@ -222,7 +227,7 @@ public final class Listening: Sendable {
             },
             upgradePipelineHandler: { [self] channel, head in
                 let id = head.headers.first(name: "Websocket-Id")
-                return channel.eventLoop.makeCompletedFuture(Result { try begin(id, on: channel) })
+                return channel.eventLoop.makeCompletedFuture(Result { try begin(id, turn, on: channel) })
             }
         )
         let bound = NIOLoopBound(refusal, eventLoop: channel.eventLoop)
@@ -257,7 +262,7 @@ public final class Listening: Sendable {
         }
     }
 
-    private func begin(_ id: String?, on channel: any Channel) throws {
+    private func begin(_ id: String?, _ turn: Int, on channel: any Channel) throws {
         let pipeline = channel.pipeline.syncOperations
         try pipeline.addHandler(
             NIOWebSocketFrameAggregator(
@@ -271,6 +276,7 @@ public final class Listening: Sendable {
         let (rings, bell) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         // A client that comes again has left its former connection, which may look alive for a while.
         session.line.withLock { line in
+            guard turn > line?.turn ?? 0 else { return channel.close(promise: nil) }
             line?.channel.close(promise: nil)
             let task = Task { [self, former = line?.task] in
                 await former?.value
@@ -278,7 +284,7 @@ public final class Listening: Sendable {
                 await pump(session, to: channel, rings, bell)
             }
             channel.closeFuture.whenComplete { _ in task.cancel() }
-            line = .init(channel: channel, bell: bell, task: task)
+            line = .init(turn: turn, channel: channel, bell: bell, task: task)
         }
     }
 
