@@ -3,7 +3,7 @@
 /// Each number from the system is a call into the kernel, and a request needs several. No word of a block is handed out
 /// twice.
 
-internal import Crypto
+internal import Glibc
 internal import Synchronization
 
 public struct SystemChance: RandomNumberGenerator, Sendable {
@@ -32,14 +32,19 @@ public struct SystemChance: RandomNumberGenerator, Sendable {
     }
 
     private struct Block {
-        private static let capacity = 64
+        /// As much as the system gives in one call.
+        private static let capacity = 256 / MemoryLayout<UInt64>.size
         private var words: [UInt64] = []
 
         mutating func next() -> UInt64 {
             if let word = words.popLast() { return word }
-            // A key is nothing but bytes from the system's generator.
-            let fresh = SymmetricKey(size: SymmetricKeySize(bitCount: 64 * Self.capacity))
-            words = fresh.withUnsafeBytes { Array($0.bindMemory(to: UInt64.self)) }
+            words = [UInt64](repeating: 0, count: Self.capacity)
+            let code = words.withUnsafeMutableBytes { getentropy($0.baseAddress, $0.count) }
+            if code != 0 {
+                // It says why and ends the process where the system has no chance to give.
+                var system = SystemRandomNumberGenerator()
+                for index in words.indices { words[index] = system.next() }
+            }
             return words.removeLast()
         }
     }

@@ -64,7 +64,8 @@ private final class RequestDeadline: ChannelInboundHandler, RemovableChannelHand
         switch unwrapInboundIn(data) {
         case .head(let head):
             isReading = true
-            isUpload = head.path?.prefix { $0 != "?" } == Limits.uploadPath[...]
+            // Its query, if any, says nothing.
+            isUpload = head.method == .post && head.path?.hasPrefix(Limits.uploadPath) == true
         case .body(let body): received += body.readableBytes
         case .end:
             isReading = false

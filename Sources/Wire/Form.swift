@@ -40,7 +40,10 @@ public struct FormMap: Sendable, Equatable {
             withUnsafeBytes(of: UInt32(truncatingIfNeeded: text.utf8.count)) { bytes.append(contentsOf: $0) }
             bytes.append(contentsOf: text.utf8)
         }
-        for index in keys.indices.sorted(by: { keys[$0] < keys[$1] }) {
+        // Few are more than one, and most stand in their order.
+        let isSorted = zip(keys, keys.dropFirst()).allSatisfy { $0 < $1 }
+        let order = isSorted ? Array(keys.indices) : keys.indices.sorted { keys[$0] < keys[$1] }
+        for index in order {
             append(keys[index])
             switch nodes[index] {
             case .value(let value):
@@ -54,24 +57,25 @@ public struct FormMap: Sendable, Equatable {
         bytes.append(2)
     }
 
+    /// - Parameter path: the parts of the name, outermost first; at least one.
     fileprivate mutating func insert(
         _ value: String,
-        at path: ArraySlice<Substring>,
-        name: String
+        at path: ArraySlice<Range<Int>>,
+        of name: [UInt8]
     ) throws(StripeError) {
         guard let head = path.first else { return }
-        var key = String(head)
+        var key = String(decoding: name[head], as: UTF8.self)
         if key.isEmpty {
             key = String(nextIndex)
             nextIndex += 1
-        } else if key.utf8.count <= 4, let index = Int(key), index >= nextIndex {
+        } else if head.count <= 4, let index = Int(key), index >= nextIndex {
             nextIndex = index + 1
         }
         guard let known = keys.firstIndex(of: key) else {
             var node = FormNode.value(value)
             if path.count > 1 {
                 var branch = FormMap()
-                try branch.insert(value, at: path.dropFirst(), name: name)
+                try branch.insert(value, at: path.dropFirst(), of: name)
                 node = .map(branch)
             }
             keys.append(key)
@@ -84,10 +88,10 @@ public struct FormMap: Sendable, Equatable {
         case (.map(var branch), true):
             // Taken out while it grows, so that it is not copied.
             nodes[known] = .value("")
-            try branch.insert(value, at: path.dropFirst(), name: name)
+            try branch.insert(value, at: path.dropFirst(), of: name)
             nodes[known] = .map(branch)
         default:
-            throw Self.contradiction(name)
+            throw Self.contradiction(String(decoding: name, as: UTF8.self))
         }
     }
 
@@ -107,44 +111,51 @@ public enum Form {
     public static func decode(_ text: [UInt8]) throws(StripeError) -> FormMap {
         var root = FormMap()
         var count = 0
-        var rest = text[...]
-        while !rest.isEmpty {
-            let pair = rest.prefix { $0 != UInt8(ascii: "&") }
-            rest = rest.dropFirst(pair.count + 1)
+        var start = 0
+        // Taken up again for each pair.
+        var name: [UInt8] = []
+        var path: [Range<Int>] = []
+        while start < text.count {
+            let pair = text[start...].prefix { $0 != UInt8(ascii: "&") }
+            start = pair.endIndex + 1
             if pair.isEmpty { continue }
             count += 1
             guard count <= maximumPairs else {
                 throw StripeError(message: "Too many parameters: at most \(maximumPairs) are accepted.")
             }
-            let name = pair.prefix { $0 != UInt8(ascii: "=") }
-            let key = try unescape(name)
-            let value = try unescape(pair.dropFirst(name.count + 1))
-            guard !key.isEmpty else { continue }
-            guard key.utf8.count <= maximumKeyBytes else {
+            let sign = pair.firstIndex(of: UInt8(ascii: "=")) ?? pair.endIndex
+            try unescape(pair[..<sign], into: &name)
+            let value = try unescape(pair[sign...].dropFirst())
+            guard !name.isEmpty else { continue }
+            guard name.count <= maximumKeyBytes else {
                 throw StripeError(message: "Parameter names can have up to \(maximumKeyBytes) bytes.")
             }
-            try root.insert(value, at: try path(of: key)[...], name: key)
+            try split(name, into: &path)
+            try root.insert(value, at: path[...], of: name)
         }
         return root
     }
 
     /// Splits `a[b][]` into `a`, `b` and the empty segment that stands for "next index".
-    private static func path(of key: String) throws(StripeError) -> [Substring] {
-        let bytes = key.utf8
-        guard let open = bytes.firstIndex(of: UInt8(ascii: "[")), open != bytes.startIndex else { return [key[...]] }
-        var segments = [key[..<open]]
-        var rest = bytes[open...]
-        while !rest.isEmpty {
-            guard rest.first == UInt8(ascii: "["), let close = rest.firstIndex(of: UInt8(ascii: "]")) else {
-                throw StripeError(param: key, message: "Invalid parameter name: \(key)")
+    private static func split(_ name: [UInt8], into path: inout [Range<Int>]) throws(StripeError) {
+        path.removeAll(keepingCapacity: true)
+        guard let open = name.firstIndex(of: UInt8(ascii: "[")), open > 0 else {
+            path.append(0..<name.count)
+            return
+        }
+        path.append(0..<open)
+        var start = open
+        while start < name.count {
+            guard name[start] == UInt8(ascii: "["), let close = name[start...].firstIndex(of: UInt8(ascii: "]")) else {
+                let name = String(decoding: name, as: UTF8.self)
+                throw StripeError(param: name, message: "Invalid parameter name: \(name)")
             }
-            segments.append(key[bytes.index(after: rest.startIndex)..<close])
-            rest = bytes[bytes.index(after: close)...]
-            guard segments.count <= maximumDepth else {
+            path.append(start + 1..<close)
+            start = close + 1
+            guard path.count <= maximumDepth else {
                 throw StripeError(message: "Parameters can be nested up to \(maximumDepth) levels deep.")
             }
         }
-        return segments
     }
 
     /// Fields as the query of an address or the body of a form carries them.
@@ -171,37 +182,39 @@ public enum Form {
     }
 
     private static func unescape(_ bytes: ArraySlice<UInt8>) throws(StripeError) -> String {
+        // Nearly all of what is sent: letters that stand for themselves.
+        let isPlain = bytes.allSatisfy { $0 > 0 && $0 < 0x80 && $0 != UInt8(ascii: "%") && $0 != UInt8(ascii: "+") }
+        if isPlain { return String(decoding: bytes, as: UTF8.self) }
         var decoded: [UInt8] = []
-        guard bytes.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) else {
-            return try text(bytes)
-        }
+        try unescape(bytes, into: &decoded)
+        return String(decoding: decoded, as: UTF8.self)
+    }
+
+    /// - Parameter decoded: replaced by bytes that are UTF-8 without a zero.
+    private static func unescape(_ bytes: ArraySlice<UInt8>, into decoded: inout [UInt8]) throws(StripeError) {
+        decoded.removeAll(keepingCapacity: true)
         decoded.reserveCapacity(bytes.count)
         var index = bytes.startIndex
+        var isPlain = true
         while index != bytes.endIndex {
-            let byte = bytes[index]
+            var byte = bytes[index]
             index = bytes.index(after: index)
             switch byte {
             case UInt8(ascii: "+"):
-                decoded.append(UInt8(ascii: " "))
+                byte = UInt8(ascii: " ")
             case UInt8(ascii: "%"):
                 guard let high = hex(bytes, &index), let low = hex(bytes, &index) else {
                     throw StripeError(message: "Invalid percent-encoding in the request's parameters.")
                 }
-                decoded.append(high << 4 | low)
-            default:
-                decoded.append(byte)
+                byte = high << 4 | low
+            default: break
             }
+            isPlain = isPlain && byte > 0 && byte < 0x80
+            decoded.append(byte)
         }
-        return try text(decoded[...])
-    }
-
-    private static func text(_ bytes: ArraySlice<UInt8>) throws(StripeError) -> String {
-        // Nearly all of what is sent.
-        if bytes.allSatisfy({ $0 > 0 && $0 < 0x80 }) { return String(decoding: bytes, as: UTF8.self) }
-        guard let text = String(validating: bytes, as: UTF8.self), !bytes.contains(0) else {
+        guard isPlain || String(validating: decoded, as: UTF8.self) != nil && !decoded.contains(0) else {
             throw StripeError(message: "Invalid UTF-8 in the request's parameters.")
         }
-        return text
     }
 
     private static func hex(_ bytes: ArraySlice<UInt8>, _ index: inout Int) -> UInt8? {

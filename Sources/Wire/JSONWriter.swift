@@ -112,7 +112,8 @@ public struct JSONWriter {
     public mutating func key(_ key: String) {
         nextLine()
         string(key)
-        bytes.append(contentsOf: [UInt8(ascii: ":"), UInt8(ascii: " ")])
+        bytes.append(UInt8(ascii: ":"))
+        bytes.append(UInt8(ascii: " "))
     }
 
     // MARK: Values
@@ -121,13 +122,29 @@ public struct JSONWriter {
         bytes.append(UInt8(ascii: "\""))
         var value = value
         value.withUTF8 { utf8 in
-            if utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
+            if Self.hasSpecial(UnsafeRawBufferPointer(utf8)) {
                 for byte in utf8 { escaped(byte) }
             } else {
                 bytes.append(contentsOf: utf8)
             }
         }
         bytes.append(UInt8(ascii: "\""))
+    }
+
+    /// Whether a byte must be escaped: a control character, a quotation mark or a backslash. Eight are looked at at a
+    /// time: in `w - n` a byte that was less than `n` has borrowed, which shows in its highest bit.
+    private static func hasSpecial(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        func each(_ byte: UInt8) -> UInt64 { 0x0101_0101_0101_0101 &* UInt64(byte) }
+        var index = 0
+        while index + 8 <= bytes.count {
+            let word = bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            let quotes = word ^ each(UInt8(ascii: "\""))
+            let slashes = word ^ each(UInt8(ascii: "\\"))
+            let found = (word &- each(0x20)) & ~word | (quotes &- each(1)) & ~quotes | (slashes &- each(1)) & ~slashes
+            if found & each(0x80) != 0 { return true }
+            index += 8
+        }
+        return bytes[index...].contains { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }
     }
 
     public mutating func integer(_ value: Int64) {
@@ -173,7 +190,10 @@ public struct JSONWriter {
     }
 
     private mutating func indent() {
-        bytes.append(contentsOf: repeatElement(UInt8(ascii: " "), count: 2 * depth))
+        for _ in 0..<depth {
+            bytes.append(UInt8(ascii: " "))
+            bytes.append(UInt8(ascii: " "))
+        }
     }
 
     private mutating func escaped(_ byte: UInt8) {

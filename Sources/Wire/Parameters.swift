@@ -30,6 +30,7 @@ public struct Parameters: Sendable {
     public init(_ form: FormMap, allowing names: [String: Names]) throws(StripeError) {
         map = form
         prefix = ""
+        guard !form.keys.allSatisfy({ $0 == "expand" || Self.isKnown(form[$0], names[$0]) }) else { return }
         var unknown: [String] = []
         for key in form.keys where key != "expand" {
             Self.check(form[key], key, names[key], &unknown)
@@ -45,6 +46,13 @@ public struct Parameters: Sendable {
     private init(map: FormMap, prefix: String) {
         self.map = map
         self.prefix = prefix
+    }
+
+    /// Whether every name is declared, told without spelling one out.
+    private static func isKnown(_ node: FormNode?, _ names: Names?) -> Bool {
+        guard let names else { return false }
+        guard case .group(let members) = names, case .map(let map) = node, !map.isList else { return true }
+        return map.keys.allSatisfy { isKnown(map[$0], members[$0]) }
     }
 
     private static func check(_ node: FormNode?, _ path: String, _ names: Names?, _ unknown: inout [String]) {
