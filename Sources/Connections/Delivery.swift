@@ -306,23 +306,11 @@ public struct Delivery: Sendable {
         ) { try $0.int(0) } ?? 0
     }
 
-    /// Forgets a bounded number of deliveries and attempts whose events are forgotten.
-    /// - Returns: how many.
-    public static func prune(in db: Connection, _ world: World) throws -> Int {
-        let end = world.wall() - Event.retention
-        let deliveries = try db.execute(
-            """
-            DELETE FROM delivery WHERE (merchant, livemode, event, endpoint) IN (
-                SELECT merchant, livemode, event, endpoint FROM delivery WHERE since <= \(end) LIMIT 500)
-            """
-        )
-        let attempts = try db.execute(
-            """
-            DELETE FROM delivery_attempt WHERE (merchant, livemode, event, endpoint, number) IN (
-                SELECT merchant, livemode, event, endpoint, number FROM delivery_attempt WHERE at <= \(end) LIMIT 500)
-            """
-        )
-        return deliveries + attempts
+    /// Forgets the deliveries of an event that is forgotten, and how they went.
+    static func forget(_ event: String, in scope: Scope, _ db: Connection) throws {
+        let its: SQL = "WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND event = \(event)"
+        try db.execute("DELETE FROM delivery_attempt \(its)")
+        try db.execute("DELETE FROM delivery \(its)")
     }
 
     // MARK: JSON

@@ -141,15 +141,24 @@ public struct Event: Sendable {
         ) { try $0.text(0) }.reversed()
     }
 
-    /// Forgets a bounded number of events whose time has passed.
+    /// Forgets a bounded number of events whose time has passed, with their deliveries.
     /// - Returns: how many.
     public static func prune(in db: Connection, _ world: World) throws -> Int {
-        try db.execute(
-            """
-            DELETE FROM event WHERE (merchant, livemode, id) IN (
-                SELECT merchant, livemode, id FROM event WHERE recorded <= \(world.wall() - retention) LIMIT 500)
-            """
-        )
+        // Few at a time: each may have been delivered to many endpoints, and often tried.
+        let old = try db.all(
+            "SELECT merchant, livemode, id FROM event WHERE recorded <= \(world.wall() - retention) LIMIT 20"
+        ) { row in
+            (scope: Scope(merchant: try row.text(0), livemode: try row.bool(1)), id: try row.text(2))
+        }
+        for (scope, id) in old {
+            try Delivery.forget(id, in: scope, db)
+            try db.execute(
+                """
+                DELETE FROM event WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)
+                """
+            )
+        }
+        return old.count
     }
 
     // MARK: Lists

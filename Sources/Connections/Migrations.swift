@@ -9,6 +9,7 @@ public import Database
 public enum Migrations {
     public static let all: [Migration] = [
         first, moving, data, webhooks, institutionsPages, revocations, uploads, covering,
+        withEvents,
     ]
 
     /// Consents that institutions are yet to be told are over.
@@ -121,6 +122,11 @@ public enum Migrations {
         CREATE INDEX delivery_due ON delivery (merchant, livemode, endpoint, status, due_milliseconds)
             WHERE status = 'pending'
         """,
+    ])
+
+    /// Deliveries are forgotten with their events, so that nothing need find the old ones among them.
+    private static let withEvents = Migration([
+        "DROP INDEX delivery_for_pruning", "DROP INDEX delivery_attempt_for_pruning",
     ])
 
     private static let first = Migration([

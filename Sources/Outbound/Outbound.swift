@@ -185,18 +185,21 @@ public struct Outbound: Sendable {
 }
 
 extension Outbound.Request {
+    private static let separators = Array("\"(),/:;<=>?@[\\]{}".utf8)
+    /// What the connection itself says.
+    private static let reserved: Set<String> = [
+        "connection", "content-length", "host", "transfer-encoding", "upgrade",
+    ]
+
     /// Whether nothing in the method and headers could be read as more than what it is.
     fileprivate var isValid: Bool {
-        let separators = Set("\"(),/:;<=>?@[\\]{}".utf8)
         func isToken(_ text: String) -> Bool {
-            !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && !separators.contains($0) }
+            !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && !Self.separators.contains($0) }
         }
         return isToken(method)
             && headers.allSatisfy { name, value in
                 isToken(name) && value.utf8.allSatisfy { $0 == 0x09 || $0 >= 0x20 && $0 != 0x7F }
-                    && !["connection", "content-length", "host", "transfer-encoding", "upgrade"].contains(
-                        name.lowercased()
-                    )
+                    && !Self.reserved.contains(name.lowercased())
             }
     }
 }

@@ -65,6 +65,9 @@ struct Destination {
     let target: String
 
     static let maximumLength = 8192
+    /// What ends the part with the host.
+    private static let ends = Array("/?#".utf8)
+    private static let lettersOfNames = Set("abcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
 
     init(_ url: String) throws(OutboundError) {
         let isPlain = url.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\\") }
@@ -79,12 +82,12 @@ struct Destination {
         var rest = url[url.index(after: colon)...]
         guard rest.hasPrefix("//") else { throw .invalidURL }
         rest = rest.dropFirst(2)
-        let authority = rest.prefix { !"/?#".contains($0) }
+        let authority = Substring(rest.utf8.prefix { !Self.ends.contains($0) })
         // Credentials in a URL end up in logs, and hide the host from whoever reads it.
-        guard !authority.contains("@") else { throw .invalidURL }
+        guard !authority.utf8.contains(UInt8(ascii: "@")) else { throw .invalidURL }
         (host, port) = try Self.parse(authority, isTLS: isTLS)
         self.authority = authority.lowercased()
-        let tail = rest.dropFirst(authority.count).prefix { $0 != "#" }
+        let tail = Substring(rest[authority.endIndex...].utf8.prefix { $0 != UInt8(ascii: "#") })
         target = tail.hasPrefix("/") ? String(tail) : "/\(tail)"
     }
 
@@ -98,8 +101,8 @@ struct Destination {
             host = .address(address)
             end = authority[authority.index(after: close)...]
         } else {
-            let text = authority.prefix { $0 != ":" }
-            end = authority.dropFirst(text.count)
+            let text = Substring(authority.utf8.prefix { $0 != UInt8(ascii: ":") })
+            end = authority[text.endIndex...]
             host = try Self.host(text.lowercased())
         }
         if end.isEmpty { return (host, isTLS ? 443 : 80) }
@@ -115,10 +118,9 @@ struct Destination {
     private static func host(_ text: String) throws(OutboundError) -> Host {
         if let address = Outbound.Address(text) { return .address(address) }
         let labels = text.split(separator: ".", omittingEmptySubsequences: false)
-        let letters = Set("abcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
         let areGood = labels.allSatisfy { label in
             (1...63).contains(label.utf8.count) && label.first != "-" && label.last != "-"
-                && label.utf8.allSatisfy(letters.contains)
+                && label.utf8.allSatisfy(lettersOfNames.contains)
         }
         guard areGood, text.utf8.count <= 253, let last = labels.last, !last.hasPrefix("0x"),
             !last.utf8.allSatisfy({ (0x30...0x39).contains($0) })

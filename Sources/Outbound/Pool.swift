@@ -26,8 +26,9 @@ final class Pool: Sendable {
         }
     }
 
-    private static let capacityOfKey = 64
-    private static let capacity = 256
+    // As many as the busiest caller has under way: those that are closed must be opened anew a moment later.
+    private static let capacityOfKey = 256
+    private static let capacity = 512
 
     private struct State {
         var idle: [Key: [Connection]] = [:]

@@ -105,7 +105,7 @@ public final class Deliveries: Sendable {
                 }
             }
             group.addTask { [self] in
-                for await _ in look.rings { await dispatch() }
+                for await _ in look.rings { await unhurried { await dispatch() } }
             }
             await group.waitForAll()
         }
@@ -117,6 +117,17 @@ public final class Deliveries: Sendable {
         }
         await reporting.value
         ending.cancel()
+    }
+
+    /// The longest that work waits for more of it.
+    private static let longestPause = Duration.milliseconds(20)
+
+    /// Does the work, then waits twice as long as that took. Claims and reports cost less together, so that what comes
+    /// in the meantime is done in one: at once where there is little to do, in some milliseconds where there is much.
+    private func unhurried(_ work: () async -> Void) async {
+        let start = ContinuousClock.now
+        await work()
+        try? await Task.sleep(for: min((ContinuousClock.now - start) * 2, Self.longestPause))
     }
 
     // MARK: Claiming
@@ -147,6 +158,37 @@ public final class Deliveries: Sendable {
         }
     }
 
+    /// What is sent to whom. Nil is what could not be had.
+    private struct Errand: Sendable {
+        let claim: Delivery.Claim
+        let endpoint: WebhookEndpoint
+        let body: [UInt8]?
+        let secrets: [String]?
+    }
+
+    /// The text of an event is made once for all endpoints of a version, and an endpoint's secrets are opened once.
+    private func errands(
+        _ claims: [(endpoint: WebhookEndpoint, claim: Delivery.Claim)],
+        _ events: [String: Event]
+    ) -> [Errand] {
+        let now = world.wall()
+        var bodies: [String: [String?: [UInt8]]] = [:]
+        var secrets: [String: [String]?] = [:]
+        return claims.map { endpoint, claim in
+            if bodies[claim.event]?[endpoint.apiVersion] == nil {
+                bodies[claim.event, default: [:]][endpoint.apiVersion] =
+                    events[claim.event]?.rendering(in: endpoint.apiVersion)
+            }
+            if secrets[endpoint.id] == nil { secrets[endpoint.id] = try? endpoint.secrets(at: now, ring) }
+            return Errand(
+                claim: claim,
+                endpoint: endpoint,
+                body: bodies[claim.event]?[endpoint.apiVersion],
+                secrets: secrets[endpoint.id] ?? nil
+            )
+        }
+    }
+
     private func start(_ claims: [(endpoint: WebhookEndpoint, claim: Delivery.Claim)]) async throws {
         guard !claims.isEmpty else { return }
         let events = try await database.read { db in
@@ -156,14 +198,15 @@ public final class Deliveries: Sendable {
             }
             return events
         }
+        let errands = errands(claims, events)
         state.withLock { state in
-            for (endpoint, claim) in claims {
-                state.slots.begin(at: endpoint.id)
+            for errand in errands {
+                state.slots.begin(at: errand.endpoint.id)
                 state.count += 1
                 state.lastAttempt += 1
                 // Not a child: what was begun goes on for a while when the server stops.
                 state.attempts[state.lastAttempt] = Task { [self, number = state.lastAttempt] in
-                    await attempt(claim, events[claim.event], endpoint, number)
+                    await attempt(errand, number)
                 }
             }
         }
@@ -171,13 +214,13 @@ public final class Deliveries: Sendable {
 
     // MARK: Sending
 
-    private func attempt(_ claim: Delivery.Claim, _ event: Event?, _ endpoint: WebhookEndpoint, _ number: Int) async {
+    private func attempt(_ errand: Errand, _ number: Int) async {
         let at = world.wall()
         let start = ContinuousClock.now
-        let result = await send(claim, event, endpoint, at)
+        let result = await send(errand, at)
         let (seconds, attoseconds) = (ContinuousClock.now - start).components
         let outcome = Delivery.Outcome(
-            claim,
+            errand.claim,
             at: at,
             milliseconds: seconds * 1000 + attoseconds / 1_000_000_000_000_000,
             result
@@ -185,27 +228,21 @@ public final class Deliveries: Sendable {
         let isAwaited = state.withLock { state in
             state.attempts[number] = nil
             state.reports.append(outcome)
-            return state.slots.end(at: endpoint.id, wasAnswered: outcome.wasAnswered)
+            return state.slots.end(at: errand.endpoint.id, wasAnswered: outcome.wasAnswered)
         }
         news.ring()
         if isAwaited { look.ring() }
     }
 
-    private func send(
-        _ claim: Delivery.Claim,
-        _ event: Event?,
-        _ endpoint: WebhookEndpoint,
-        _ now: Int64
-    ) async -> Delivery.Outcome.Result {
-        guard let event else { return .pointless(problem: "the event is no longer kept") }
-        guard let secrets = try? endpoint.secrets(at: now, ring) else {
-            logger.error("a signing secret cannot be opened", metadata: ["endpoint": "\(endpoint.id)"])
+    private func send(_ errand: Errand, _ now: Int64) async -> Delivery.Outcome.Result {
+        guard let body = errand.body else { return .pointless(problem: "the event is no longer kept") }
+        guard let secrets = errand.secrets else {
+            logger.error("a signing secret cannot be opened", metadata: ["endpoint": "\(errand.endpoint.id)"])
             return .failed(problem: "the signing secret cannot be opened")
         }
-        let body = event.rendering(in: endpoint.apiVersion)
         let request = Outbound.Request(
             method: "POST",
-            url: endpoint.url,
+            url: errand.endpoint.url,
             headers: [
                 ("Accept", "*/*"),
                 ("Content-Type", "application/json; charset=utf-8"),
@@ -220,7 +257,7 @@ public final class Deliveries: Sendable {
             isRepeatable: true
         )
         do {
-            let reply = try await (claim.scope.livemode ? outbound.live : outbound.test).send(request)
+            let reply = try await (errand.claim.scope.livemode ? outbound.live : outbound.test).send(request)
             return .answered(
                 status: reply.status,
                 reply: reply.body,

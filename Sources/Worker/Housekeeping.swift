@@ -1,5 +1,6 @@
 /// Forgets what its time has passed for, a little at a time, so that no request ever waits for it: idempotency keys
-/// after a day, events after thirty, sign-ins that nobody can carry on, test clocks after thirty days.
+/// after a day, events and their deliveries after thirty, sign-ins that nobody can carry on, test clocks after thirty
+/// days.
 
 public import Connections
 public import Database
@@ -36,9 +37,7 @@ public struct Housekeeping: Sendable {
         try await database.write { [world, sessionLifetime] db in
             try Idempotency.prune(in: db, world) + Event.prune(in: db, world)
                 + SignIn.prune(lifetime: sessionLifetime, in: db, world) + TestClock.prune(db, world)
-                + Authorization.pruneCalls(db, world)
-                + Delivery.prune(in: db, world)
-                + UploadedFile.prune(in: db, world)
+                + Authorization.pruneCalls(db, world) + UploadedFile.prune(in: db, world)
         }
     }
 }

@@ -74,6 +74,28 @@ extension Delivery.Outcome.Result {
 
 @Suite("A delivery")
 struct DeliveryTests {
+    @Test("is forgotten with its event, and how it went", arguments: Store.allCases)
+    func forgotten(store: Store) async throws {
+        let stage = try await Stage(store)
+        try await stage.createEndpoint()
+        try await stage.createCustomer()
+        try await stage.report(stage.claimDeliveries(), .refused)
+        stage.advance(seconds: Event.retention - 1)
+        try await stage.createCustomer()
+        let world = stage.world
+        let counts: @Sendable (Connection) throws -> [Int64] = { db in
+            [
+                try db.first("SELECT COUNT(*) FROM delivery") { try $0.int(0) } ?? 0,
+                try db.first("SELECT COUNT(*) FROM delivery_attempt") { try $0.int(0) } ?? 0,
+            ]
+        }
+        #expect(try await stage.database.write { try Event.prune(in: $0, world) } == 0)
+        #expect(try await stage.database.read(counts) == [2, 1])
+        stage.advance(seconds: 1)
+        #expect(try await stage.database.write { try Event.prune(in: $0, world) } == 1)
+        #expect(try await stage.database.read(counts) == [1, 0])
+    }
+
     @Test("is planned in the transaction of its event, for each endpoint that asks for it", arguments: Store.allCases)
     func planned(store: Store) async throws {
         let stage = try await Stage(store)
@@ -277,20 +299,6 @@ struct DeliveryTests {
         stage.advance(seconds: 100)
         #expect(try await stage.claimDeliveries().isEmpty)
         #expect(try await stage.pending(event) == 0)
-    }
-
-    @Test("is forgotten with its event", arguments: Store.allCases)
-    func forgotten(store: Store) async throws {
-        let stage = try await Stage(store)
-        try await stage.createEndpoint()
-        try await stage.createCustomer()
-        try await stage.report(stage.claimDeliveries(), .ok)
-        let prune = { try await stage.database.write { [world = stage.world] in try Delivery.prune(in: $0, world) } }
-        stage.advance(seconds: Event.retention - 1)
-        #expect(try await prune() == 0)
-        stage.advance(seconds: 2)
-        #expect(try await prune() == 2)
-        #expect(try await prune() == 0)
     }
 
     @Test("tells of what is not delivered in lists of events", arguments: Store.allCases)
