@@ -8,8 +8,7 @@ public import Database
 
 public enum Migrations {
     public static let all: [Migration] = [
-        first, moving, data, webhooks, institutionsPages, revocations, uploads, covering,
-        withEvents,
+        first, moving, data, webhooks, institutionsPages, revocations, uploads, covering, withEvents,
     ]
 
     /// Consents that institutions are yet to be told are over.

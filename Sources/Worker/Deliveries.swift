@@ -44,6 +44,8 @@ public final class Deliveries: Sendable {
     }
 
     private static let maximumReply = 64 * 1024
+    /// The longest that claiming waits for more to claim.
+    private static let longestPause = Duration.milliseconds(20)
     /// How many reports go into one write.
     private static let batch = 500
     /// How often reports are tried to be noted.
@@ -105,7 +107,11 @@ public final class Deliveries: Sendable {
                 }
             }
             group.addTask { [self] in
-                for await _ in look.rings { await unhurried { await dispatch() } }
+                for await _ in look.rings {
+                    let elapsed = await ContinuousClock().measure { await dispatch() }
+                    // Claims cost less together: what comes meanwhile waits, the longer the more there is to do.
+                    try? await Task.sleep(for: min(elapsed * 2, Self.longestPause))
+                }
             }
             await group.waitForAll()
         }
@@ -117,17 +123,6 @@ public final class Deliveries: Sendable {
         }
         await reporting.value
         ending.cancel()
-    }
-
-    /// The longest that work waits for more of it.
-    private static let longestPause = Duration.milliseconds(20)
-
-    /// Does the work, then waits twice as long as that took. Claims and reports cost less together, so that what comes
-    /// in the meantime is done in one: at once where there is little to do, in some milliseconds where there is much.
-    private func unhurried(_ work: () async -> Void) async {
-        let start = ContinuousClock.now
-        await work()
-        try? await Task.sleep(for: min((ContinuousClock.now - start) * 2, Self.longestPause))
     }
 
     // MARK: Claiming
@@ -172,20 +167,14 @@ public final class Deliveries: Sendable {
         _ events: [String: Event]
     ) -> [Errand] {
         let now = world.wall()
-        var bodies: [String: [String?: [UInt8]]] = [:]
-        var secrets: [String: [String]?] = [:]
+        // By the event and the version.
+        var bodies: [[String?]: [UInt8]] = [:]
+        var secrets: [String: [String]] = [:]
         return claims.map { endpoint, claim in
-            if bodies[claim.event]?[endpoint.apiVersion] == nil {
-                bodies[claim.event, default: [:]][endpoint.apiVersion] =
-                    events[claim.event]?.rendering(in: endpoint.apiVersion)
-            }
-            if secrets[endpoint.id] == nil { secrets[endpoint.id] = try? endpoint.secrets(at: now, ring) }
-            return Errand(
-                claim: claim,
-                endpoint: endpoint,
-                body: bodies[claim.event]?[endpoint.apiVersion],
-                secrets: secrets[endpoint.id] ?? nil
-            )
+            let text = [claim.event, endpoint.apiVersion]
+            bodies[text] = bodies[text] ?? events[claim.event]?.rendering(in: endpoint.apiVersion)
+            secrets[endpoint.id] = secrets[endpoint.id] ?? (try? endpoint.secrets(at: now, ring))
+            return Errand(claim: claim, endpoint: endpoint, body: bodies[text], secrets: secrets[endpoint.id])
         }
     }
 
