@@ -30,7 +30,6 @@ public struct Parameters: Sendable {
     public init(_ form: FormMap, allowing names: [String: Names]) throws(StripeError) {
         map = form
         prefix = ""
-        guard !form.keys.allSatisfy({ $0 == "expand" || Self.isKnown(form[$0], names[$0]) }) else { return }
         var unknown: [String] = []
         for key in form.keys where key != "expand" {
             Self.check(form[key], key, names[key], &unknown)
@@ -48,18 +47,17 @@ public struct Parameters: Sendable {
         self.prefix = prefix
     }
 
-    /// Whether every name is declared, told without spelling one out.
-    private static func isKnown(_ node: FormNode?, _ names: Names?) -> Bool {
-        guard let names else { return false }
-        guard case .group(let members) = names, case .map(let map) = node, !map.isList else { return true }
-        return map.keys.allSatisfy { isKnown(map[$0], members[$0]) }
-    }
-
-    private static func check(_ node: FormNode?, _ path: String, _ names: Names?, _ unknown: inout [String]) {
-        guard let names else { return unknown.append(path) }
+    /// - Parameter path: put together for a name that is unknown alone.
+    private static func check(
+        _ node: FormNode?,
+        _ path: @autoclosure () -> String,
+        _ names: Names?,
+        _ unknown: inout [String]
+    ) {
+        guard let names else { return unknown.append(path()) }
         guard case .group(let members) = names, case .map(let map) = node, !map.isList else { return }
         for key in map.keys {
-            check(map[key], "\(path)[\(key)]", members[key], &unknown)
+            check(map[key], "\(path())[\(key)]", members[key], &unknown)
         }
     }
 
