@@ -64,8 +64,8 @@ private final class RequestDeadline: ChannelInboundHandler, RemovableChannelHand
         switch unwrapInboundIn(data) {
         case .head(let head):
             isReading = true
-            // Its query, if any, says nothing.
-            isUpload = head.method == .post && head.path?.hasPrefix(Limits.uploadPath) == true
+            let path = head.path?.utf8.prefix { $0 != UInt8(ascii: "?") }
+            isUpload = path?.elementsEqual(Limits.uploadPath.utf8) == true
         case .body(let body): received += body.readableBytes
         case .end:
             isReading = false
