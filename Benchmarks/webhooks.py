@@ -29,13 +29,14 @@ class Receiver:
             [compiler, "-O2", "-o", program, ROOT / "Benchmarks/receiver/receiver.c"], check=True)
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
+        # Of each delivery, the moment and the lag in microseconds.
+        self.told = []
 
-    def arrived(self):
-        """How many came in to this moment."""
-        self.told = getattr(self, "told", [])
+    def ask(self):
+        """Has it tell of what arrived since; answers how many there were in all."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        count, hung, *numbers = map(int, self.process.stdout.readline().split())
+        _, _, *numbers = map(int, self.process.stdout.readline().split())
         self.told += zip(numbers[::2], numbers[1::2])
         return len(self.told)
 
@@ -115,7 +116,7 @@ async def case(options, endpoints, rate, count, hang):
             seconds = await load(port, count, rate)
             made = time.time()
             expected = count * (endpoints - (1 if hang else 0))
-            while receiver.arrived() < expected and time.time() < made + options.patience:
+            while receiver.ask() < expected and time.time() < made + options.patience:
                 await asyncio.sleep(0.5)
             used = processor_seconds(process) - used
             moments = sorted(moment / 1e6 for moment, _ in receiver.told)
