@@ -252,15 +252,19 @@ public struct Delivery: Sendable {
             status = next == nil ? .failed : .pending
             due = next ?? due
         }
-        try db.execute(
+        let its: SQL = """
+            WHERE merchant = \(claim.scope.merchant) AND livemode = \(claim.scope.livemode) AND event = \(claim.event)
+            AND endpoint = \(claim.endpoint)
+            """
+        let changed = try db.execute(
             """
             UPDATE delivery SET status = \(status.rawValue), due_milliseconds = \(due), tries = \(tries)
-            WHERE merchant = \(claim.scope.merchant) AND livemode = \(claim.scope.livemode) AND event = \(claim.event)
-            AND endpoint = \(claim.endpoint) AND attempt = \(claim.attempt) AND due_milliseconds = \(claim.end)
-            AND status = 'pending'
+            \(its) AND attempt = \(claim.attempt) AND due_milliseconds = \(claim.end) AND status = 'pending'
             """
         )
-        try record(outcome, db)
+        // Nobody would find the attempt of a delivery that is forgotten, nor ever forget it.
+        let isThere = try changed > 0 || db.first("SELECT 1 FROM delivery \(its)") { _ in true } == true
+        if isThere { try record(outcome, db) }
     }
 
     /// How much of a reply is kept, of the 64 KiB that are read of it.
@@ -287,12 +291,10 @@ public struct Delivery: Sendable {
 
     /// Forgets what was to be delivered to an endpoint and was not, or not yet.
     static func cancelAll(to endpoint: String, in scope: Scope, _ db: Connection) throws {
-        try db.execute(
-            """
-            DELETE FROM delivery WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
-            AND endpoint = \(endpoint) AND status <> 'succeeded'
-            """
-        )
+        // Each by the index of its own, whose condition has to stand in the statement.
+        let its: SQL = "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND endpoint = \(endpoint)"
+        try db.execute("DELETE FROM delivery WHERE \(its) AND status = 'pending'")
+        try db.execute("DELETE FROM delivery WHERE \(its) AND status = 'failed'")
     }
 
     // MARK: Statements
@@ -309,8 +311,9 @@ public struct Delivery: Sendable {
     /// Forgets the deliveries of an event that is forgotten, and how they went.
     static func forget(_ event: String, in scope: Scope, _ db: Connection) throws {
         let its: SQL = "WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND event = \(event)"
-        try db.execute("DELETE FROM delivery_attempt \(its)")
+        // In this order: an attempt that is being recorded holds its delivery, and is there once it lets go of it.
         try db.execute("DELETE FROM delivery \(its)")
+        try db.execute("DELETE FROM delivery_attempt \(its)")
     }
 
     // MARK: JSON

@@ -9,6 +9,7 @@ public import Database
 public enum Migrations {
     public static let all: [Migration] = [
         first, moving, data, webhooks, institutionsPages, revocations, uploads, covering, withEvents,
+        failures,
     ]
 
     /// Consents that institutions are yet to be told are over.
@@ -126,6 +127,23 @@ public enum Migrations {
     /// Deliveries are forgotten with their events, so that nothing need find the old ones among them.
     private static let withEvents = Migration([
         "DROP INDEX delivery_for_pruning", "DROP INDEX delivery_attempt_for_pruning",
+    ])
+
+    /// What failed is found without what succeeded; and what outlived its event is forgotten.
+    private static let failures = Migration([
+        """
+        CREATE INDEX delivery_failed ON delivery (merchant, livemode, endpoint, status) WHERE status = 'failed'
+        """,
+        """
+        DELETE FROM delivery WHERE NOT EXISTS (
+            SELECT 1 FROM event WHERE event.merchant = delivery.merchant AND event.livemode = delivery.livemode
+            AND event.id = delivery.event)
+        """,
+        """
+        DELETE FROM delivery_attempt WHERE NOT EXISTS (
+            SELECT 1 FROM event WHERE event.merchant = delivery_attempt.merchant
+            AND event.livemode = delivery_attempt.livemode AND event.id = delivery_attempt.event)
+        """,
     ])
 
     private static let first = Migration([

@@ -104,9 +104,11 @@ final class Connection: Sendable {
                 channel.eventLoop.execute { [handler] in
                     handler.value.begin(head, request, until: deadline, promise)
                 }
+                // It may have been cancelled before there was anything to cancel.
+                if Task.isCancelled { cancel() }
                 return try await promise.futureResult.get()
             } onCancel: {
-                channel.eventLoop.execute { [handler] in handler.value.fail(.other(.cancelled)) }
+                cancel()
             }
         } catch {
             close()
@@ -114,6 +116,10 @@ final class Connection: Sendable {
         }
         if outcome.mayBeReused { pool.put(self) } else { close() }
         return .success(outcome.reply)
+    }
+
+    private func cancel() {
+        channel.eventLoop.execute { [handler] in handler.value.fail(.other(.cancelled)) }
     }
 
     private static func head(_ request: Outbound.Request, _ destination: Destination) -> HTTPRequestHead {

@@ -88,6 +88,15 @@ public final class Listening: Sendable {
         var connections = 0
         /// Connections that ever came.
         var turn = 0
+
+        /// Ends a session of whoever has the most of them: the oldest over which nobody listens, else the oldest.
+        mutating func makeRoom() {
+            let counts = Dictionary(sessions.map { ($0.session.scope, 1) }, uniquingKeysWith: +)
+            guard let scope = counts.max(by: { $0.value < $1.value })?.key else { return }
+            let its = sessions.indices.filter { sessions[$0].session.scope == scope }
+            let idle = its.first { index in sessions[index].session.line.withLock { $0 == nil } }
+            if let index = idle ?? its.first { sessions.remove(at: index) }
+        }
     }
 
     private let database: Database
@@ -119,7 +128,7 @@ public final class Listening: Sendable {
     private func open(_ scope: Scope, _ key: APIKey, host: String?) throws -> Answer {
         let id = world.secret("cliws_", length: 32)
         let place = state.withLock { state in
-            if state.sessions.count >= Self.capacity { state.sessions.removeFirst() }
+            if state.sessions.count >= Self.capacity { state.makeRoom() }
             state.sessions.append((Secret.digest(id), Session(scope, key: key.id)))
             return state.place
         }
@@ -282,6 +291,7 @@ public final class Listening: Sendable {
                 await former?.value
                 session.comeAgain()
                 await pump(session, to: channel, rings, bell)
+                session.line.withLock { if $0?.turn == turn { $0 = nil } }
             }
             channel.closeFuture.whenComplete { _ in task.cancel() }
             line = .init(turn: turn, channel: channel, bell: bell, task: task)
@@ -340,12 +350,11 @@ public final class Listening: Sendable {
     }
 
     private func sendAgain(_ session: Session, to channel: any Channel) async throws {
-        let ids = session.replays.withLock { replays in
-            let all = replays
-            replays = []
-            return all
+        // Each stays until it is sent: what a break leaves is for the next connection.
+        while let id = session.replays.withLock({ $0.first }) {
+            try await send(id, session, to: channel)
+            session.replays.withLock { if $0.first == id { $0.removeFirst() } }
         }
-        for id in ids { try await send(id, session, to: channel) }
     }
 
     private func sendNews(_ session: Session, to channel: any Channel) async throws {

@@ -442,6 +442,32 @@ def test_what_was_sent_and_not_acknowledged_is_sent_again(session):
     line.close()
 
 
+def test_what_is_sent_again_by_hand_outlives_a_break_in_the_middle(own_server):
+    server = own_server()
+    sdk, api = server.sdk(), server.api()
+    for _ in range(60):
+        sdk.v1.customers.create({"metadata": {f"key{number}": "x" * 500 for number in range(50)}})
+    events = [event.id for event in sdk.v1.events.list({"limit": 60}).data]
+    session = good(api.post("/v1/stripecli/sessions", {"websocket_features[]": "webhooks"}))
+    for event in events:
+        good(api.post(f"/v1/events/{event}/retry", {"for_stripecli": "true"}))
+    seen = set()
+
+    def take(line):
+        event = json.loads(json.loads(line.receive()[1])["event_payload"])["id"]
+        line.send(1, json.dumps({"type": "event_ack", "event_id": event}).encode())
+        seen.add(event)
+
+    # 3 MB, more than is on its way at once: most of it was not sent when the connection ends.
+    line = Socket(session)
+    take(line)
+    line.close()
+    line = Socket(session)
+    while seen != set(events):
+        take(line)
+    line.close()
+
+
 def test_a_client_that_comes_again_takes_the_place_of_its_former_connection(session):
     first, second = Socket(session), Socket(session)
     assert not first.file.read(1)

@@ -96,6 +96,28 @@ struct DeliveryTests {
         #expect(try await stage.database.read(counts) == [1, 0])
     }
 
+    @Test("leaves nothing when an attempt is reported after it was forgotten", arguments: Store.allCases)
+    func reportedLate(store: Store) async throws {
+        let stage = try await Stage(store)
+        let first = try await stage.createEndpoint().id
+        try await stage.createCustomer()
+        let claims = try await stage.claimDeliveries()
+        try await stage.database.write { [scope = stage.scope] db in
+            try WebhookEndpoint.delete(first, in: scope, db)
+        }
+        try await stage.report(claims, .ok)
+        try await stage.createEndpoint()
+        try await stage.createCustomer()
+        let later = try await stage.claimDeliveries()
+        stage.advance(seconds: Event.retention)
+        let pruned = try await stage.database.write { [world = stage.world] in try Event.prune(in: $0, world) }
+        try await stage.report(later, .refused)
+        let left = try await stage.database.read { db in
+            try db.first("SELECT COUNT(*) FROM delivery_attempt") { try $0.int(0) }
+        }
+        #expect(claims.count == 1 && later.count == 1 && pruned == 2 && left == 0)
+    }
+
     @Test("is planned in the transaction of its event, for each endpoint that asks for it", arguments: Store.allCases)
     func planned(store: Store) async throws {
         let stage = try await Stage(store)

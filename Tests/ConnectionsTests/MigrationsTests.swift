@@ -69,6 +69,14 @@ struct MigrationsTests {
                 """
             ),
             (
+                "delivery_due",
+                "DELETE FROM delivery WHERE merchant = '' AND livemode = 0 AND endpoint = '' AND status = 'pending'"
+            ),
+            (
+                "delivery_failed",
+                "DELETE FROM delivery WHERE merchant = '' AND livemode = 0 AND endpoint = '' AND status = 'failed'"
+            ),
+            (
                 "auth_session_by_session",
                 "SELECT id FROM auth_session WHERE merchant = '' AND livemode = 0 AND session = ''"
             ),
