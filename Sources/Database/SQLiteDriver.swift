@@ -23,6 +23,7 @@ final class SQLiteDriver: Sendable {
     let listeners = Listeners()
     /// Nil in memory, where the writer is the only connection.
     private let path: String?
+    private let checkpointer: SQLiteCheckpointer?
     private let logger: Logger
     private let thread = DispatchQueue(label: "linkspan.database.writer")
     private let queue = Mutex(WriteQueue())
@@ -47,6 +48,7 @@ final class SQLiteDriver: Sendable {
     init(path: String?, migrations: [Migration], logger: Logger) throws {
         self.logger = logger
         self.path = path
+        checkpointer = path.map { SQLiteCheckpointer(path: $0, logger: logger) }
         synchronous = path == nil ? nil : 2
         writer = try Self.translating {
             let session = try SQLiteSession(path: path ?? ":memory:")
@@ -60,8 +62,7 @@ final class SQLiteDriver: Sendable {
         let journal = try session.value("PRAGMA journal_mode = WAL")
         try session.execute("PRAGMA synchronous = FULL")
         try session.query("PRAGMA journal_size_limit = 67108864") { _ in true }
-        // 16 MiB: a page that is written often goes to the file once for many commits, and no commit waits long for it.
-        try session.query("PRAGMA wal_autocheckpoint = 4096") { _ in true }
+        session.leaveCheckpoints()
         let synchronous = try session.value("PRAGMA synchronous")
         guard synchronous == "2", journal == "wal" else {
             throw DatabaseError.unsafeSetting(
@@ -171,6 +172,7 @@ final class SQLiteDriver: Sendable {
                 logger.error("a commit failed", metadata: ["error": "\(error)", "writes": "\(batch.count)"])
             }
             for write in batch { write.finish(failure: failure) }
+            if failure == nil { try? withWriter { session in checkpointer?.committed(session) } }
         }
     }
 
@@ -222,7 +224,8 @@ final class SQLiteDriver: Sendable {
         }
         try lock.withLock {
             defer { writer = nil }
-            if path != nil { try Self.translating { try writer?.checkpoint() } }
+            checkpointer?.close()
+            if path != nil { try Self.translating { try writer?.checkpoint(.truncate) } }
         }
     }
 

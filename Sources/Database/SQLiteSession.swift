@@ -12,7 +12,9 @@ final class SQLiteSession: @unchecked Sendable {
     ]
 
     private let handle: OpaquePointer
-    private var prepared: [String: Statement] = [:]
+    private var prepared: [StatementKey: Statement] = [:]
+    /// The length of the write-ahead log after the last commit, in pages; see ``leaveCheckpoints()``.
+    private(set) var logLength = 0
     /// The hints of the transaction that is open.
     var wakes: Set<Wake> = []
 
@@ -87,14 +89,37 @@ final class SQLiteSession: @unchecked Sendable {
         return value
     }
 
-    /// Folds the write-ahead log into the file and empties it.
-    func checkpoint() throws {
-        let code = sqlite3_wal_checkpoint_v2(handle, nil, SQLITE_CHECKPOINT_TRUNCATE, nil, nil)
-        guard code == SQLITE_OK || code == SQLITE_BUSY else { throw failure(code) }
+    enum Checkpoint {
+        /// As much as readers allow at the moment.
+        case passive
+        /// All of it, after which the log is empty.
+        case truncate
+    }
+
+    /// Folds the write-ahead log into the file. Where another connection is at it, that is enough.
+    func checkpoint(_ mode: Checkpoint) throws {
+        let mode = mode == .passive ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_TRUNCATE
+        let code = sqlite3_wal_checkpoint_v2(handle, nil, mode, nil, nil)
+        guard code == SQLITE_OK || code & 0xFF == SQLITE_BUSY else { throw failure(code) }
+    }
+
+    /// Has each commit tell how long the log is, rather than fold it into the file.
+    func leaveCheckpoints() {
+        // The handle ends with the session, and calls this in a commit of its own alone.
+        _ = sqlite3_wal_hook(
+            handle,
+            { session, _, _, pages in
+                guard let session else { return SQLITE_OK }
+                Unmanaged<SQLiteSession>.fromOpaque(session).takeUnretainedValue().logLength = Int(pages)
+                return SQLITE_OK
+            },
+            Unmanaged.passUnretained(self).toOpaque()
+        )
     }
 
     private func statement(_ text: String) throws -> Statement {
-        if let statement = prepared[text] {
+        let key = StatementKey(text: text)
+        if let statement = prepared[key] {
             precondition(sqlite3_stmt_busy(statement.handle) == 0, "a statement is run while its own rows are read")
             return statement
         }
@@ -103,12 +128,25 @@ final class SQLiteSession: @unchecked Sendable {
         let code = sqlite3_prepare_v3(handle, rendered, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &pointer, nil)
         guard code == SQLITE_OK, let pointer else { throw failure(code) }
         let statement = Statement(pointer)
-        prepared[text] = statement
+        prepared[key] = statement
         return statement
     }
 
     private func failure(_ code: Int32) -> SQLiteError {
         SQLiteError(code: code, message: String(cString: sqlite3_errmsg(handle)))
+    }
+}
+
+/// The text of a statement, told apart by its length and its end before it is compared: to take all of it into a hash
+/// each time costs more than what the statement does.
+private struct StatementKey: Hashable {
+    let text: String
+
+    func hash(into hasher: inout Hasher) {
+        hasher.combine(text.utf8.count)
+        text.utf8.withContiguousStorageIfAvailable { bytes in
+            hasher.combine(bytes: UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: bytes.suffix(32))))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 import Database
 import Dispatch
+import Foundation
 import Logging
 import Synchronization
 import Testing
@@ -251,6 +252,25 @@ struct DatabaseTests {
         let commits = try folder.commits() - before
         #expect(commits >= 1)
         #expect(commits < writes / 2)
+    }
+
+    @Test("The log is folded into the file while writes go on, and stays within its bound")
+    func checkpoints() async throws {
+        let database = try open()
+        let count = 160
+        for number in 0..<count {
+            try await database.write { db in
+                let data = [UInt8](repeating: UInt8(number), count: 1 << 20)
+                try db.execute("INSERT INTO item (number, data) VALUES (\(number), \(data))")
+            }
+        }
+        let log = try FileManager.default.attributesOfItem(atPath: folder.path + "-wal")[.size] as? Int
+        #expect(try #require(log) < 80 << 20)
+        try database.close()
+        let sizes = try await open().read { db in
+            try db.all("SELECT length(data) FROM item") { try $0.int(0) }
+        }
+        #expect(sizes == Array(repeating: 1 << 20, count: count))
     }
 
     @Test("A closed database takes no write, and left no log behind")
