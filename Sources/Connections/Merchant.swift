@@ -10,6 +10,9 @@ public struct Merchant: Sendable {
     /// ISO 3166-1 alpha-2, upper case.
     public let country: String
 
+    /// The name of one that was given none.
+    public static let standardName = "Demo Merchant"
+
     // MARK: Statements
 
     /// The one merchant of this installation, made at the first start.
@@ -19,7 +22,7 @@ public struct Merchant: Sendable {
         try db.execute(
             """
             INSERT INTO merchant (id, created, name, country, platform)
-            VALUES (\(world.id(.merchant)), \(world.now()), \(name ?? "Demo Merchant"), \("US"), 1)
+            VALUES (\(world.id(.merchant)), \(world.now()), \(name ?? standardName), \("US"), 1)
             ON CONFLICT (platform) DO UPDATE SET name = COALESCE(\(name), merchant.name)
             """
         )

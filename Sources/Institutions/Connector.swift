@@ -321,6 +321,9 @@ public enum ConnectorError: Error, Equatable {
     case unsupported
     /// The credential is being renewed, or was renewed, by another call.
     case superseded
+    /// The other side answers as it does to one who is set up wrongly.
+    /// - Parameter setting: the name of a setting of the connector's, to look at first.
+    case misconfigured(_ setting: String)
     /// An answer that breaks the protocol, or a failure without a name.
     case invalidResponse
 }

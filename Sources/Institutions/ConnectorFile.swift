@@ -161,7 +161,7 @@ public enum ConnectorFile {
                 let known = kinds.map { $0.kind }.joined(separator: ", ")
                 throw word.refusal("there is no connector '\(name)'. There are: \(known).")
             }
-            let settings = try keys.need("settings")
+            let settings = keys["settings"] ?? node.empty("settings")
             connectors.append(try connector(kind, institution, settings, tools, secret))
         }
         return connectors

@@ -142,9 +142,21 @@ public struct FDX: Connector {
         return try await oauth(configured()).resume(attempt, from: resume, answer)
     }
 
-    /// Reads what the bank publishes of itself, for whoever configures it.
+    /// Reads what the bank publishes of itself, and shows it our name, for whoever configures it.
     public func check() async throws(ConnectorError) {
-        try await oauth(configured()).check()
+        let configuration = configured()
+        try await oauth(configuration).check()
+        // Whoever has no token is told so where the accounts are, and nowhere else.
+        let reply = try await line.send(
+            Outbound.Request(
+                method: "GET",
+                url: configuration.base + configuration.paths.accounts,
+                headers: [("Accept", "application/json")] + configuration.headers,
+                identity: configuration.identity,
+                trustRoots: configuration.trustRoots
+            )
+        )
+        guard reply.status != 404, reply.status != 405 else { throw .misconfigured("base_url") }
     }
 
     // MARK: Accounts

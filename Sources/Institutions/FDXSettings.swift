@@ -6,6 +6,8 @@ internal import Vault
 extension FDX: ConfigurableConnector {
     public static let kind = "fdx"
 
+    private static let standardPolicy = RefreshPolicy(interval: 6 * 3600, concurrency: 8, dailyBudget: nil)
+
     public static let fields: [ConnectorField] = [
         .init(
             "issuer",
@@ -47,7 +49,7 @@ extension FDX: ConfigurableConnector {
             .choice(["time", "date"]),
             "Whether dates are asked for as startTime or as startDate. "
                 + "Default: time."
-        ),
+        ), .refreshInterval(6 * 3600),
     ]
 
     public init(
@@ -59,7 +61,7 @@ extension FDX: ConfigurableConnector {
         self.init(
             institution,
             isTest: false,
-            policy: RefreshPolicy(interval: 6 * 3600, concurrency: 8, dailyBudget: nil),
+            policy: try settings.policy(Self.standardPolicy, budget: nil),
             line: tools.line,
             now: tools.now,
             secret: tools.secret

@@ -53,6 +53,11 @@ struct FileNode {
 
     func refusal(_ reason: String) -> FileError { FileError(node.mark, reason) }
 
+    /// What stands for a mapping here that was left out.
+    func empty(_ name: String) -> FileNode {
+        FileNode(name, .mapping(Node.Mapping([], .implicit, .any, node.mark)))
+    }
+
     private func takes(_ what: String) -> FileError {
         let found =
             switch node {

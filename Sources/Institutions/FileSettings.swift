@@ -8,11 +8,15 @@ extension ConnectorField {
         .flag,
         "Whether debts on cards and lines of credit come without a minus. Default: false."
     )
-    fileprivate static let refreshInterval = ConnectorField(
-        "refresh_seconds",
-        .text,
-        "Seconds from one refresh of an account's data to the next. Default: 3600."
-    )
+
+    /// - Parameter standard: seconds.
+    static func refreshInterval(_ standard: Int) -> ConnectorField {
+        ConnectorField(
+            "refresh_seconds",
+            .text,
+            "Seconds from one refresh of an account's data to the next. Default: \(standard)."
+        )
+    }
 }
 
 extension ConnectorSettings {
@@ -25,7 +29,7 @@ extension ConnectorSettings {
         return number
     }
 
-    fileprivate func policy(_ standard: RefreshPolicy, budget: Int?) throws(SettingsRefusal) -> RefreshPolicy {
+    func policy(_ standard: RefreshPolicy, budget: Int?) throws(SettingsRefusal) -> RefreshPolicy {
         RefreshPolicy(
             interval: try number("refresh_seconds", in: 1...31_536_000).map { Int64($0) } ?? standard.interval,
             concurrency: standard.concurrency,
@@ -45,7 +49,7 @@ extension SimpleFIN: ConfigurableConnector {
             .flag,
             "Whether tokens may lead into the networks of --allow-networks: whoever opens the flow can then make this "
                 + "server ask there. Default: false."
-        ), .refreshInterval, .owesPositive,
+        ), .refreshInterval(3600), .owesPositive,
     ]
 
     public init(
@@ -103,7 +107,7 @@ extension OFXDirect: ConfigurableConnector {
         .init("fid", .text, isRequired: true, "FID, as the bank says it."),
         .init("version", .text, "The version of OFX that the bank takes: 102 to 160, or 200 to 230. Default: 103."),
         .init("app_id", .text, "APPID, for banks that know their programs. Default: QWIN."),
-        .init("app_version", .text, "APPVER. Default: 2700."), .refreshInterval, .owesPositive,
+        .init("app_version", .text, "APPVER. Default: 2700."), .refreshInterval(3600), .owesPositive,
     ]
 
     public init(

@@ -189,7 +189,14 @@ struct OAuth: Sendable {
     ) async throws(ConnectorError) -> [(name: String, value: String)] {
         struct Answer: Decodable { var request_uri: String }
         let reply = try await post(asked, to: endpoint, metadata)
-        guard reply.status == 201 || reply.status == 200 else { throw failure(reply) }
+        guard reply.status == 201 || reply.status == 200 else {
+            switch Self.refusal(reply) {
+            // Our requests are whole: what a bank refuses in one is the address to which it is to send people back.
+            case "invalid_request", "invalid_redirect_uri": throw .misconfigured("redirect_uri")
+            case "invalid_scope": throw .misconfigured("scopes")
+            default: throw failure(reply)
+            }
+        }
         return [("client_id", clientID), ("request_uri", try reply.json(Answer.self).request_uri)]
     }
 
@@ -221,7 +228,7 @@ struct OAuth: Sendable {
             metadata
         )
         guard reply.status == 200 else {
-            guard reply.status < 500, reply.status != 429 else { throw failure(reply) }
+            guard reply.status < 500, reply.status != 429, !Self.refusesClient(reply) else { throw failure(reply) }
             throw .authorizationFailed
         }
         let tokens = try reply.json(Tokens.self)
@@ -291,8 +298,7 @@ struct OAuth: Sendable {
                 metadata
             )
             guard reply.status == 200 else {
-                let refusal = (try? reply.json(Refusal.self))?.error
-                if refusal == "invalid_grant" { throw .relinkRequired }
+                if Self.refusal(reply) == "invalid_grant" { throw .relinkRequired }
                 throw failure(reply)
             }
             let tokens = try reply.json(Tokens.self)
@@ -317,23 +323,38 @@ struct OAuth: Sendable {
         guard reply.status == 200 else { throw failure(reply) }
     }
 
-    /// Reads the bank's discovery document and tells whether it fits, for whoever configures it.
+    /// Tells whether the bank is what the settings say and knows this client, for whoever configures it.
     func check() async throws(ConnectorError) {
         let metadata = try await metadata()
-        guard let keys = metadata.jwks_uri else { return }
-        let reply = try await line.send(request("GET", keys))
-        guard reply.status == 200, (try? JSONWebKeys(json: reply.body)) != nil else { throw .invalidResponse }
+        if let keys = metadata.jwks_uri {
+            let reply = try await line.send(request("GET", keys))
+            guard reply.status == 200, (try? JSONWebKeys(json: reply.body)) != nil else { throw .invalidResponse }
+        }
+        // No such token was ever given: whoever refuses that, and not the client, knows the client.
+        let reply = try await post(
+            [("grant_type", "refresh_token"), ("refresh_token", secret(43))],
+            to: tokenEndpoint(metadata),
+            metadata
+        )
+        if reply.status == 404 || reply.status >= 500 || Self.refusesClient(reply) { throw failure(reply) }
     }
 
     // MARK: Requests
 
     private func metadata() async throws(ConnectorError) -> Metadata {
-        let reply = try await line.send(request("GET", discovery))
-        guard reply.status == 200 else {
-            throw reply.status >= 500 ? .institutionUnavailable(until: nil) : .invalidResponse
+        let reply: Outbound.Reply
+        do throws(ConnectorError) {
+            reply = try await line.send(request("GET", discovery))
+        } catch {
+            // An address that is none, or that may not be reached.
+            throw error == .invalidResponse ? .misconfigured("issuer") : error
         }
-        let metadata = try reply.json(Metadata.self)
-        guard metadata.issuer == issuer else { throw .invalidResponse }
+        guard reply.status == 200 else {
+            throw reply.status >= 500 ? .institutionUnavailable(until: nil) : .misconfigured("issuer")
+        }
+        let metadata: Metadata
+        do throws(ConnectorError) { metadata = try reply.json(Metadata.self) } catch { throw .misconfigured("issuer") }
+        guard metadata.issuer == issuer else { throw .misconfigured("issuer") }
         return metadata
     }
 
@@ -416,7 +437,16 @@ struct OAuth: Sendable {
         switch reply.status {
         case 429: .rateLimited(until: reply.retryAfter(now()))
         case 500...: .institutionUnavailable(until: reply.retryAfter(now()))
-        default: .invalidResponse
+        default: Self.refusesClient(reply) ? .misconfigured("client_id") : .invalidResponse
         }
+    }
+
+    /// The standard's word for why a request was refused.
+    private static func refusal(_ reply: Outbound.Reply) -> String? {
+        (try? reply.json(Refusal.self))?.error
+    }
+
+    private static func refusesClient(_ reply: Outbound.Reply) -> Bool {
+        ["invalid_client", "unauthorized_client"].contains(refusal(reply))
     }
 }

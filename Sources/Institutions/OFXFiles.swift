@@ -22,6 +22,9 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
         countries: []
     )
 
+    /// Whether the files may be of any bank; where not, the institution's own name is the bank's.
+    private var isOfAnyBank: Bool { institutions == [Self.standard] }
+
     /// - Parameters:
     ///   - currency: ISO 4217, of files that name none.
     ///   - owesPositive: the bank writes what is owed on a card or a line of credit without a minus.
@@ -72,15 +75,16 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
     }
 
     private func ask(_ error: String?, isRelink: Bool) -> Step {
+        var fields = [Prompt.Field(name: "file", label: "OFX, QFX or QBO file", kind: .file)]
+        if isOfAnyBank {
+            fields.append(.init(name: "bank", label: "Name of your bank (optional)", kind: .text, isRequired: false))
+        }
         let prompt = Prompt(
             title: isRelink ? "Give a newer file" : "Give a file from your bank",
             message:
                 "In your bank's online banking, download the transactions of your account for Quicken or QuickBooks: "
                 + "a file that ends in .ofx, .qfx or .qbo.",
-            fields: [
-                .init(name: "file", label: "OFX, QFX or QBO file", kind: .file),
-                .init(name: "bank", label: "Name of your bank (optional)", kind: .text, isRequired: false),
-            ],
+            fields: fields,
             error: error,
             submitLabel: "Read the file"
         )
@@ -107,7 +111,7 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
 
     public func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] {
         let index = try index(access)
-        let name = index.bankName ?? index.organization
+        let name = isOfAnyBank ? index.bankName ?? index.organization : nil
         return index.accounts.map {
             $0.account.bankAccount(described: $0.description, institutionName: name, mark: mark)
         }

@@ -151,13 +151,23 @@ public struct Bank: Sendable {
     /// `consents` ends them (`expired`, `revoked`), `access_tokens=expired` ends the tokens given so far, `throttle`
     /// and `unavailable` refuse so many of the next requests for data.
     private func change(_ user: String, _ fields: Fields) async throws {
-        let throttle = fields["throttle"].flatMap { Int64($0) }
-        let unavailable = fields["unavailable"].flatMap { Int64($0) }
-        let end = fields["consents"].flatMap { Consent.Status(rawValue: $0.uppercased()) }
-        let endsTokens = fields["access_tokens"] == "expired"
+        func read<T>(_ name: String, _ what: String, _ read: (String) -> T?) throws -> T? {
+            guard let text = fields[name] else { return nil }
+            guard let value = read(text) else { throw OAuthError.invalidRequest("\(name) takes \(what).") }
+            return value
+        }
+        let throttle = try read("throttle", "a number") { Int64($0) }
+        let unavailable = try read("unavailable", "a number") { Int64($0) }
+        let end = try read("consents", "expired or revoked") { text -> Consent.Status? in
+            ["expired": .expired, "revoked": .revoked][text]
+        }
+        let endsTokens = try read("access_tokens", "expired") { $0 == "expired" ? true : nil } ?? false
+        guard throttle != nil || unavailable != nil || end != nil || endsTokens || fields.isEmpty else {
+            throw OAuthError.invalidRequest("Give consents, access_tokens, throttle or unavailable.")
+        }
         let now = now()
         try await database.write { db in
-            if let end, end != .active { try Consent.end(end, of: user, at: now, db) }
+            if let end { try Consent.end(end, of: user, at: now, db) }
             guard throttle != nil || unavailable != nil || endsTokens else { return }
             try Mood.set(
                 throttled: throttle,
@@ -216,6 +226,8 @@ struct Fields: Sendable {
     init(query: String) throws {
         form = try Form.decode(Array(query.utf8))
     }
+
+    var isEmpty: Bool { form.keys.isEmpty }
 
     subscript(name: String) -> String? {
         guard case .value(let value)? = form[name], !value.isEmpty else { return nil }

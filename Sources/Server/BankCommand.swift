@@ -19,7 +19,7 @@ struct BankCommand: AsyncParsableCommand {
             Any user name signs in. What people allow is forgotten when the bank stops.
 
             Example: linkspan bank --port 12112 --client-id me --client-secret s3cret \
-            --redirect-uri http://127.0.0.1:8080/callback
+            --redirect-uri http://127.0.0.1:12111/flow/return
             """
     )
 
@@ -84,6 +84,21 @@ struct BankCommand: AsyncParsableCommand {
                       FDX 5          \(place.url)/bank/fdx/v5
                       Client         \(id)
                       Client secret  \(secret)
+
+                    For the file of linkspan serve --connectors, with the secret in the environment:
+
+                      institutions:
+                        - id: fcinst_ReferenceBank01
+                          name: Reference Bank
+                          domain: bank.example
+                          connector: fdx
+                          settings:
+                            issuer: \(place.url)/bank
+                            base_url: \(place.url)/bank/fdx/v6
+                            client_id: \(id)
+                            client_authentication: client_secret_basic
+                            client_secret: {env: REFERENCE_BANK_SECRET}
+                            refresh_seconds: 1
 
                     """
                 )

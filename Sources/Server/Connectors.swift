@@ -57,7 +57,11 @@ struct Connectors: AsyncParsableCommand {
     struct Check: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Ask each institution whether it is what its settings say.",
-            discussion: "Ends with exit code 1 where one is not."
+            discussion: """
+                Reads what it publishes, and shows it the name and the secret of this server; nobody signs in. Where \
+                people bring the address or a file, as with simplefin and ofx_file, there is nothing to ask. Ends with \
+                exit code 1 where one is not.
+                """
         )
         @OptionGroup var input: Input
         @OptionGroup var webhooks: WebhookOptions
@@ -84,15 +88,21 @@ struct Connectors: AsyncParsableCommand {
     struct Fields: ParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Say what a connector may be told.")
 
-        @Argument(help: "A kind of connector.")
-        var kind: String
+        @Argument(help: "A kind of connector; without it, the kinds are listed.")
+        var kind: String?
 
         func run() throws {
+            guard let kind else { return ConnectorFile.kinds.forEach { print($0.kind) } }
             guard let known = ConnectorFile.kinds.first(where: { $0.kind == kind }) else {
                 throw Failure("There is no connector '\(kind)'. There are: \(ConnectorFile.kinds.map { $0.kind }).")
             }
             for field in known.fields {
                 print("\(field.name)\(field.isRequired ? " (needed)" : "")\n    \(field.help)")
+                switch field.kind {
+                case .choice(let words): print("    One of: \(words.joined(separator: ", "))")
+                case .secret: print("    Secret: {env: NAME} or {file: path}")
+                case .text, .url, .list, .flag, .table: break
+                }
             }
         }
     }
@@ -128,6 +138,12 @@ extension ConnectorError {
         case .institutionUnavailable: "cannot be reached, or is down"
         case .untrusted: "gets no encrypted connection: one side does not take the other's certificate"
         case .rateLimited: "was asked too often"
+        case .misconfigured("issuer"):
+            "issuer: no discovery document of this issuer there, or the address may not be reached (this machine only "
+                + "with --test, other networks with --allow-networks, http only where they allow)"
+        case .misconfigured("client_id"): "client_id, or what proves it: the bank refuses this client"
+        case .misconfigured("base_url"): "base_url, or paths: there are no accounts at this address"
+        case .misconfigured(let setting): "\(setting): not as the bank expects"
         case .invalidResponse: "did not answer as it must: check the addresses, and that they are allowed"
         case .authorizationFailed, .cancelled, .relinkRequired, .accountRelinkRequired, .accountClosed: "refused"
         case .unsupported, .superseded: "does not support this"

@@ -21,7 +21,9 @@ struct Migrate: AsyncParsableCommand {
         let store = try Store(data)
         if case .folder(let folder) = store {
             try folder.create()
-            guard try folder.lock() else { throw Failure("A linkspan runs on the data folder '\(folder.path)'.") }
+            guard try folder.lock() else {
+                throw Failure("A linkspan runs on the data folder '\(folder.path)'. Stop it first.")
+            }
         }
         let database = try store.open(Logger(label: "linkspan", factory: { _ in LineLog() }))
         let status = try await database.status()

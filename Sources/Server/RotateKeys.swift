@@ -26,7 +26,9 @@ struct RotateKeys: AsyncParsableCommand {
     func run() async throws {
         let store = try Store(data)
         if case .folder(let folder) = store {
-            guard try folder.lock() else { throw Failure("A linkspan runs on the data folder '\(folder.path)'.") }
+            guard try folder.lock() else {
+                throw Failure("A linkspan runs on the data folder '\(folder.path)'. Stop it first.")
+            }
         }
         let database = try store.open(Logger(label: "linkspan", factory: { _ in LineLog() }))
         let file = keyFile ?? Environment["LINKSPAN_KEY_FILE"]

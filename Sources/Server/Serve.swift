@@ -210,8 +210,13 @@ struct Serve: AsyncParsableCommand {
                 } catch {
                     parts.logger.warning("the command line cannot reach this server", metadata: ["error": "\(error)"])
                 }
-                Banner(address: address.forPeople, place: parts.store.place, keys: parts.keys, showsDemo: demo != nil)
-                    .show()
+                Banner(
+                    address: address.forPeople,
+                    place: parts.store.place,
+                    keys: parts.keys,
+                    showsDemo: demo != nil,
+                    isLive: settings.keyFile != nil
+                ).show()
             },
             logger: parts.logger
         )
@@ -367,18 +372,22 @@ private struct Banner {
     let place: String
     let keys: TestKeys
     let showsDemo: Bool
+    /// Whether live mode is there too.
+    let isLive: Bool
 
     func show() {
         let unknown = "made by another server; linkspan keys create makes more"
+        let isUnnamed = isLive && keys.merchantName == Merchant.standardName
         print(
             """
-            Linkspan \(Linkspan.version), test mode, data in \(place)
+            Linkspan \(Linkspan.version), \(isLive ? "live and test mode" : "test mode"), data in \(place)
 
               API              \(address)
+              Merchant         \(keys.merchantName)\(isUnnamed ? " (people see this: --merchant-name)" : "")
               Demo             \(showsDemo ? "\(address)/demo" : "off")
               Secret key       \(keys.secret ?? unknown)
               Publishable key  \(keys.publishable ?? unknown)
-
+            \(isLive ? "  Live keys        linkspan keys create --live\n" : "")
               Try
                 curl \(address)/v1/financial_connections/sessions \\
                   -u \(keys.secret ?? "sk_test_…"): \\

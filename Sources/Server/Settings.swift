@@ -271,10 +271,8 @@ struct ServeSettings {
     private static func origins(_ text: String?) throws -> [String] {
         guard let text else { return loopbackOrigins }
         let origins = text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
-        let letters = CharacterSet(charactersIn: "'*.:/-_").union(.alphanumerics)
-        guard !origins.isEmpty,
-            origins.allSatisfy({ !$0.isEmpty && $0.rangeOfCharacter(from: letters.inverted) == nil })
-        else {
+        let form = #/https?:\/\/(?:(?:\*\.)?[0-9A-Za-z._\-]+|\[[0-9A-Fa-f:]+\])(?::(?:[0-9]{1,5}|\*))?/#
+        guard !origins.isEmpty, origins.allSatisfy({ $0.wholeMatch(of: form) != nil }) else {
             throw Failure(
                 "--embed-origins (LINKSPAN_EMBED_ORIGINS) takes origins such as https://shop.example.com, with "
                     + "commas between them."

@@ -9,6 +9,7 @@ struct TestKeys {
     private static let publishableName = "LINKSPAN_TEST_PUBLISHABLE_KEY"
 
     let merchant: String
+    let merchantName: String
     /// Nil where another server of the same database made it: what is stored is a digest.
     let secret: String?
     /// Nil where another server of the same database made it.
@@ -22,7 +23,8 @@ struct TestKeys {
         _ world: World
     ) async throws {
         let name = settings.merchantName
-        let merchant = try await database.write { db in try Merchant.platform(named: name, in: db, world).id }
+        let platform = try await database.write { db in try Merchant.platform(named: name, in: db, world) }
+        let merchant = platform.id
         let scope = Scope(merchant: merchant, livemode: false)
         let stored = try Self.stored(in: folder)
 
@@ -56,6 +58,7 @@ struct TestKeys {
             }
         }
         self.merchant = merchant
+        merchantName = platform.name
         secret = try await key(
             settings.testSecretKey,
             Self.secretName,

@@ -135,10 +135,7 @@ struct BankReturn: Sendable {
             step = try await connector.resume(attempt, from: note, .returned(answer))
         } catch {
             ending.outcome = error == .cancelled ? .cancelled : .failure
-            service.logger.info(
-                "sign-in at an institution failed",
-                metadata: ["institution": "\(institution.id)", "reason": "\(error)"]
-            )
+            error.log(institution, service.logger)
             let failure = error.failure
             try await service.database.write { db in
                 var current = try SignIn.find(taken.id, of: session, db)

@@ -6,6 +6,7 @@
 internal import Connections
 internal import Database
 internal import Institutions
+internal import Logging
 internal import Vault
 internal import Wire
 
@@ -25,7 +26,7 @@ enum SignIns {
             let returnTo = ReturnAddress(returnURL, call.flow?.end ?? .page, session)?.text
             return (try Attempt(institution, session, db, service), returnTo)
         }
-        let step = try await reaching(institution) { () async throws(ConnectorError) in
+        let step = try await reaching(institution, for: call) { () async throws(ConnectorError) in
             try await connector.begin(attempt)
         }
         let answer = try await call.write { db, json in
@@ -66,7 +67,8 @@ enum SignIns {
         let response = try await Uploads.response(answers, at: signIn, service)
         let step: Step
         do {
-            step = try await reaching(institution, within: response.patience) { () async throws(ConnectorError) in
+            step = try await reaching(institution, for: call, within: response.patience) {
+                () async throws(ConnectorError) in
                 try await connector.resume(attempt, from: note, response)
             }
         } catch {
@@ -258,7 +260,7 @@ enum SignIns {
         }
         let file = try await call.service.database.read { db in try UploadedFile.newest(of: signIn, db) }
         let upload = file.map { Upload($0, call.service) }
-        let accounts = try await reaching(institution) { () async throws(ConnectorError) in
+        let accounts = try await reaching(institution, for: call) { () async throws(ConnectorError) in
             try await connector.accounts(Access(attempt, credential, upload: upload, renewer))
         }
         return try await call.service.database.read { db in
@@ -355,6 +357,7 @@ enum SignIns {
 /// - Parameter patience: clients of the flow give up after 20 seconds, and wait longer for a file to be read.
 func reaching<T: Sendable>(
     _ institution: Institution,
+    for call: Call,
     within patience: Duration = .seconds(17),
     _ ask: @escaping @Sendable () async throws(ConnectorError) -> T
 ) async throws(StripeError) -> T {
@@ -374,6 +377,7 @@ func reaching<T: Sendable>(
     switch result {
     case .success(let answer): return answer
     case .failure(let error):
+        error.log(institution, call.service.logger, requestID: call.requestID, isLate: asking.isCancelled)
         if asking.isCancelled {
             throw StripeError(message: "\(institution.name) took too long to answer.").with([
                 ("reason", .text("institution_timeout"))
@@ -384,6 +388,22 @@ func reaching<T: Sendable>(
 }
 
 extension ConnectorError {
+    /// Says in the log why nobody was let in. The error is a word, and holds nothing of what was sent or answered.
+    /// - Parameter isLate: whether nobody waited any longer.
+    func log(_ institution: Institution, _ logger: Logger, requestID: String? = nil, isLate: Bool = false) {
+        let level: Logger.Level =
+            switch self {
+            // The operator's to mend.
+            case .misconfigured, .untrusted, .invalidResponse: .warning
+            default: .info
+            }
+        var metadata: Logger.Metadata = [
+            "institution": "\(institution.id)", "reason": "\(isLate ? "no answer in time" : "\(self)")",
+        ]
+        if let requestID { metadata["request_id"] = "\(requestID)" }
+        logger.log(level: level, "sign-in at an institution failed", metadata: metadata)
+    }
+
     fileprivate func refusal(of institution: Institution) -> StripeError {
         switch self {
         case .institutionUnavailable(let until):
@@ -401,6 +421,10 @@ extension ConnectorError {
             return StripeError(
                 message: "\(institution.name) does not offer this, or not without a person at its pages."
             )
+        case .misconfigured(let setting):
+            return StripeError(
+                message: "This server is not set up for \(institution.name) as that expects: see '\(setting)'."
+            )
         case .accountClosed, .invalidResponse, .superseded:
             return StripeError(message: "\(institution.name) gave an answer that could not be understood.")
         }
@@ -412,7 +436,8 @@ extension ConnectorError {
         case .institutionUnavailable, .untrusted: "institution_unavailable_unplanned"
         case .cancelled: "cancelled"
         case .authorizationFailed, .relinkRequired, .accountRelinkRequired: "authorization_failed"
-        case .rateLimited, .accountClosed, .invalidResponse, .superseded, .unsupported: "unexpected_error"
+        case .rateLimited, .accountClosed, .invalidResponse, .misconfigured, .superseded, .unsupported:
+            "unexpected_error"
         }
     }
 }

@@ -69,7 +69,7 @@ enum TestHelpers {
             }
             return (session, try Attempt(institution, session, db, service))
         }
-        let (credential, accounts) = try await reaching(institution) {
+        let (credential, accounts) = try await reaching(institution, for: call) {
             () async throws(ConnectorError) -> ([UInt8], [BankAccount]) in
             let credential = try await signIn(attempt, connector, service)
             return (credential, try await connector.accounts(Access(attempt, credential)))

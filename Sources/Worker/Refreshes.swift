@@ -420,7 +420,7 @@ public struct Refreshes: Sendable {
                 try Self.putOff(claim, until: until, next: next, db, world)
             case .superseded, .untrusted: try Self.putOff(claim, until: nil, next: next, db, world)
             // One answer that fits nothing is no promise of the next.
-            case .authorizationFailed, .cancelled, .invalidResponse, .unsupported:
+            case .authorizationFailed, .cancelled, .invalidResponse, .misconfigured, .unsupported:
                 try claim.fail(next: next, db, world)
             }
         }

@@ -147,6 +147,12 @@ def test_disconnecting_the_last_account_ends_the_consent_at_the_bank(server, raw
     wait_until(lambda: at_bank(server, user)["consents"][0]["status"] == "REVOKED", 30, "the bank is told")
 
 
+@pytest.mark.parametrize("form", [{"consents": "expird"}, {"consent": "expired"}, {"throttle": "two"}])
+def test_the_bank_takes_no_order_that_it_does_not_know(server, form):
+    refused = requests.post(f"{server.url}/bank/users/{unique('jo')}", form, timeout=30)
+    assert refused.status_code == 400 and refused.json()["error"] == "invalid_request", refused.text
+
+
 @pytest.mark.parametrize("how", ["throttle", "unavailable"])
 def test_a_bank_that_is_busy_is_asked_later(server, raw, how):
     user = unique("jo")
@@ -524,6 +530,7 @@ class Canaries:
 
     def __init__(self, context=None):
         self.given, self.seen, self.revoked, self.refuses = [], [], [], None
+        self.access = self.refresh = None
         self.listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), TokenBank)
         self.listener.bank = self
         if context:
@@ -633,6 +640,7 @@ def test_mutual_tls(own_server, tmp_path):
     proof = {"scopes": ["accounts"], "client_authentication": "tls_client_auth", "client_secret": None}
     with token_bank(context) as bank:
         assert check({**proof, **trust, **shown("client")})[0] == 0
+        bank.seen.clear()
         for wrong in ({"scopes": ["accounts"], **trust}, {**proof, **trust, **shown("stranger")},
                       {**proof, **shown("client")}):
             status, said = check(wrong)
@@ -689,7 +697,11 @@ def test_the_operators_banks_are_listed_and_checked(tmp_path):
         checked = run("check", "--test", "--json")
         assert checked.returncode == 0 and json.loads(checked.stdout)[0]["state"] == "ok", checked.stderr
         # In live mode this machine is not to be reached.
-        assert run("check").returncode == 1
+        refused = run("check")
+        assert refused.returncode == 1 and "issuer: " in refused.stdout and "--test" in refused.stdout
+        bank_file(tmp_path, issuer, f"http://127.0.0.1:{api.server_port}", paths={"accounts": "/nowhere"})
+        refused = run("check", "--test")
+        assert refused.returncode == 1 and "base_url" in refused.stdout, refused.stdout
     assert run("check", "--test").returncode == 1, "it is gone"
     path.write_text(path.read_text().replace('"client_id"', '"client"'))
     wrong = run("list")

@@ -85,13 +85,17 @@ extension Exhibit {
     /// The time by which the exhibits live: it is real, as banks over HTTP have clocks of their own.
     static var now: Int64 { Int64(Date().timeIntervalSince1970) }
 
-    func attempt(holder: String = "cus_A", isRelink: Bool = false) -> Attempt {
+    func attempt(
+        holder: String = "cus_A",
+        isRelink: Bool = false,
+        callback: String = "https://link.example/flow/return"
+    ) -> Attempt {
         Attempt(
             institution: institution,
             holder: holder,
             now: Self.now,
             isRelink: isRelink,
-            callback: .init(url: "https://link.example/flow/return", state: "state-\(UUID().uuidString)")
+            callback: .init(url: callback, state: "state-\(UUID().uuidString)")
         )
     }
 

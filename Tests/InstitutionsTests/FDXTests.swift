@@ -96,10 +96,16 @@ struct FDXSignInTests {
     func misconfigured() async throws {
         let bank = try await TestBank.shared()
         let attempt = exhibit.attempt()
-        await #expect(throws: ConnectorError.invalidResponse) {
-            try await bank.connector(client: "test-secret") { $0.proof = .secretBasic("wrong") }.begin(attempt)
+        let wrong = bank.connector(client: "test-secret") { $0.proof = .secretBasic("wrong") }
+        await #expect(throws: ConnectorError.misconfigured("client_id")) { try await wrong.begin(attempt) }
+        await #expect(throws: ConnectorError.misconfigured("client_id")) { try await wrong.check() }
+        await #expect(throws: ConnectorError.misconfigured("redirect_uri")) {
+            try await bank.connector(client: "test-secret").begin(exhibit.attempt(callback: "http://127.0.0.1:1/other"))
         }
-        await #expect(throws: ConnectorError.invalidResponse) {
+        await #expect(throws: ConnectorError.misconfigured("base_url")) {
+            try await bank.connector(client: "test-secret") { $0.base += "/none" }.check()
+        }
+        await #expect(throws: ConnectorError.misconfigured("issuer")) {
             try await bank.connector {
                 $0.discovery = "\($0.issuer)/.well-known/openid-configuration"; $0.issuer += "/x"
             }
@@ -112,7 +118,7 @@ struct FDXSignInTests {
     func policy() async throws {
         let bank = try await TestBank.shared()
         let line = Line(Outbound(policy: .publicOnly))
-        await #expect(throws: ConnectorError.invalidResponse) {
+        await #expect(throws: ConnectorError.misconfigured("issuer")) {
             try await bank.connector(line: line).begin(exhibit.attempt())
         }
     }

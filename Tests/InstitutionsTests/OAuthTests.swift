@@ -167,12 +167,13 @@ struct OAuthTests {
             .init(claims: { $0["iss"] = "\($0["iss"] ?? "")/" }, metadata: { $0["issuer"] = "\($0["issuer"] ?? "")/" })
         )
         let connector = provider.connector { $0.issuer += "/" }
-        try await connector.check()
+        // It is what it should be; accounts it has none.
+        await #expect(throws: ConnectorError.misconfigured("base_url")) { try await connector.check() }
         guard case .authorized = try await provider.signIn(connector) else {
             Issue.record("not let in")
             return
         }
-        await #expect(throws: ConnectorError.invalidResponse) { try await provider.connector().check() }
+        await #expect(throws: ConnectorError.misconfigured("issuer")) { try await provider.connector().check() }
     }
 
     @Test(
@@ -307,8 +308,9 @@ struct OAuthLieTests {
 
     @Test("about itself, is not gone to")
     func metadata() async throws {
-        #expect(try await refusal(.init(metadata: { $0["issuer"] = "https://other.example" })) == .invalidResponse)
-        #expect(try await refusal(.init(metadata: { $0["token_endpoint"] = nil })) == .invalidResponse)
+        let wrong = ConnectorError.misconfigured("issuer")
+        #expect(try await refusal(.init(metadata: { $0["issuer"] = "https://other.example" })) == wrong)
+        #expect(try await refusal(.init(metadata: { $0["token_endpoint"] = nil })) == wrong)
         #expect(
             try await refusal(.init(metadata: { $0["token_endpoint"] = "http://10.0.0.1/token" })) == .invalidResponse,
             "an address that is not allowed is not dialled"

@@ -105,6 +105,22 @@ func ofxFileExhibit() -> Exhibit {
 
 @Suite("OFX files")
 struct OFXFilesTests {
+    @Test("of one bank have its name, and nobody is asked for it")
+    func ofOneBank() async throws {
+        let institution = Institution(
+            id: "fcinst_TownBankFile01",
+            name: "Town Bank",
+            domain: "",
+            featured: false,
+            countries: []
+        )
+        let town = OFXFiles(institution, mark: mark)
+        guard case .prompt(let prompt, _) = try await town.begin(attempt()) else { throw ConnectorError.unsupported }
+        #expect(prompt.fields.map(\.name) == ["file"])
+        let given = try await Given(OFXSamples.bank, town)
+        #expect(try await town.accounts(given.access).map(\.institutionName) == [nil])
+    }
+
     @Test("bring a checking account with its balance and its transactions")
     func bank() async throws {
         let given = try await Given(OFXSamples.bank)

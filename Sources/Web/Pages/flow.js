@@ -860,6 +860,7 @@ function promptFile(field, id) {
     el('span', { class: 'row-text' }, el('span', { class: 'row-name' }, field.label), chosen));
   const show = () => {
     const [file] = input.files;
+    document.getElementById('prompt-error')?.remove(); // it was said of another file
     chosen.textContent = file ? `${file.name} · ${sizeOf(file)}` : 'Drop it here, or choose it.';
     place.classList.toggle('drop-filled', Boolean(file));
     setProblem(input, id, fileProblem(file));
