@@ -59,15 +59,15 @@ public enum Idempotency {
                     let now = world.now()
                     if let answer = try replay(key, fingerprint, in: scope, now, db, ring) { return answer }
                     let answer = try work(db)
-                    _ = try take(key, for: answer, seal(answer), fingerprint, request, in: scope, now, db)
+                    try db.execute(taking(key, for: answer, seal(answer), fingerprint, request, in: scope, now))
                     return answer
                 }
             }
-            let sealed = try seal(known)
+            let now = world.now()
+            let statement = try taking(key, for: known, seal(known), fingerprint, request, in: scope, now)
             return try await database.write { db in
-                let now = world.now()
                 // Taking the key tells whether it is free: there is nothing to look up before.
-                guard try take(key, for: known, sealed, fingerprint, request, in: scope, now, db) else {
+                guard try db.execute(statement) > 0 else {
                     guard let answer = try replay(key, fingerprint, in: scope, now, db, ring) else {
                         // The same transaction has just seen it.
                         throw DatabaseError.unexpectedValue(column: 0)
@@ -86,29 +86,25 @@ public enum Idempotency {
         }
     }
 
-    /// Stores an answer under a key that is free, or whose time has passed.
-    /// - Returns: false where the key is used; then nothing is changed.
-    private static func take(
+    /// Stores an answer under a key that is free, or whose time has passed. Where the key is used, it changes no row.
+    private static func taking(
         _ key: String,
         for answer: Answer,
         _ sealed: [UInt8],
         _ fingerprint: [UInt8],
         _ request: String,
         in scope: Scope,
-        _ now: Int64,
-        _ db: Connection
-    ) throws -> Bool {
-        try db.execute(
-            """
-            INSERT INTO idempotency (merchant, livemode, key, created, fingerprint, request, status, body)
-            VALUES (\(scope.merchant), \(scope.livemode), \(key), \(now), \(fingerprint), \(request),
-                \(answer.status), \(sealed))
-            ON CONFLICT (merchant, livemode, key) DO UPDATE SET created = excluded.created,
-                fingerprint = excluded.fingerprint, request = excluded.request, status = excluded.status,
-                body = excluded.body
-            WHERE idempotency.created <= \(now - lifetime)
-            """
-        ) > 0
+        _ now: Int64
+    ) -> SQL {
+        """
+        INSERT INTO idempotency (merchant, livemode, key, created, fingerprint, request, status, body)
+        VALUES (\(scope.merchant), \(scope.livemode), \(key), \(now), \(fingerprint), \(request),
+            \(answer.status), \(sealed))
+        ON CONFLICT (merchant, livemode, key) DO UPDATE SET created = excluded.created,
+            fingerprint = excluded.fingerprint, request = excluded.request, status = excluded.status,
+            body = excluded.body
+        WHERE idempotency.created <= \(now - lifetime)
+        """
     }
 
     private static func replay(

@@ -152,11 +152,12 @@ public struct Session: Sendable {
     private static let secretLetters = 27
     private static let idBeginning = Identifier.beginning(.session)
 
-    /// A Session that is about to be made, with all that needs no database: sealing is kept off the writer's thread.
+    /// A Session that is about to be made, with all that needs no database: the writer's thread, for which everybody
+    /// waits, neither seals nor puts a statement together.
     public struct Draft: Sendable {
         fileprivate let session: Session
         public let secret: String
-        fileprivate let digest: [UInt8]
+        fileprivate let insertion: SQL
 
         /// - Parameter lifetime: seconds until the hosted flow may no longer be opened.
         public init(_ request: Request, lifetime: Int64, in scope: Scope, _ world: World, _ ring: KeyRing) throws {
@@ -164,7 +165,6 @@ public struct Session: Sendable {
             let now = world.now()
             let moment = id.dropFirst(idBeginning.count).prefix(Identifier.momentLetters)
             secret = world.secret(secretPrefix + moment, length: secretLetters)
-            digest = Secret.digest(secret)
             session = Session(
                 id: id,
                 scope: scope,
@@ -175,6 +175,7 @@ public struct Session: Sendable {
                 sealedSecret: try ring.seal(Array(secret.utf8), for: .clientSecret, owner: id),
                 status: .pending
             )
+            insertion = session.insertion(digest: Secret.digest(secret))
         }
 
         /// The JSON of the new Session, which has linked nothing yet, with nothing expanded.
@@ -189,7 +190,7 @@ public struct Session: Sendable {
     /// - Throws: `resource_missing` where there is no such account holder.
     public static func create(_ draft: Draft, _ db: Connection) throws -> Session {
         try draft.session.holder.check(in: draft.session.scope, db)
-        try draft.session.insert(db, digest: draft.digest)
+        try db.execute(draft.insertion)
         return draft.session
     }
 
@@ -361,10 +362,9 @@ public struct Session: Sendable {
         self.status = status
     }
 
-    private func insert(_ db: Connection, digest: [UInt8]) throws {
+    private func insertion(digest: [UInt8]) -> SQL {
         let asked = configuration
-        try db.execute(
-            """
+        return """
             INSERT INTO session (merchant, livemode, id, created, expires, holder_type, holder, permissions, prefetch,
                 subcategories, country, payment_support, account_limit, manual_entry, return_url, client_secret,
                 client_secret_digest, status)
@@ -374,7 +374,6 @@ public struct Session: Sendable {
                 \(asked.accountLimit), \(asked.manualEntry), \(asked.returnURL), \(sealedSecret), \(digest),
                 \(status.rawValue))
             """
-        )
     }
 
     private func save(_ db: Connection) throws {
