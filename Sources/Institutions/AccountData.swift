@@ -48,10 +48,10 @@ public struct Owner: Sendable, Equatable {
     public let address: String?
 
     public init(name: String, email: String?, phone: String?, address: String?) {
-        self.name = name
-        self.email = email
-        self.phone = phone
-        self.address = address
+        self.name = Words.tidy(name)
+        self.email = email.map(Words.tidy)
+        self.phone = phone.map(Words.tidy)
+        self.address = address.map(Words.tidy)
     }
 }
 
@@ -92,11 +92,14 @@ public struct BankTransaction: Sendable, Equatable {
         self.isCorrection = isCorrection
         self.amount = amount
         self.currency = currency
-        self.description = description
+        self.description = Words.tidy(description)
         self.status = status
         self.transactedAt = transactedAt
         self.settledAt = settledAt
     }
+
+    /// Whether it can be told from others; what cannot is left out.
+    public var isNamed: Bool { Words.isID(id) }
 }
 
 public struct TransactionPage: Sendable, Equatable {

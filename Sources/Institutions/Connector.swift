@@ -202,7 +202,7 @@ public struct BankAccount: Sendable, Equatable {
         refusal: String? = nil
     ) {
         self.id = id
-        self.displayName = displayName
+        self.displayName = Words.tidy(displayName)
         self.last4 = last4
         self.category = category
         self.subcategory = subcategory
@@ -210,9 +210,9 @@ public struct BankAccount: Sendable, Equatable {
         self.numbers = numbers
         self.expectedDeactivation = expectedDeactivation
         self.closesAfterLinking = closesAfterLinking
-        self.institutionName = institutionName
+        self.institutionName = institutionName.map(Words.tidy)
         self.isCategoryGuessed = isCategoryGuessed
-        self.refusal = refusal
+        self.refusal = refusal.map(Words.tidy)
     }
 
     /// What is told of an account number; the digits themselves never are.
@@ -371,6 +371,13 @@ public protocol Connector: Sendable {
 
     /// The accounts that the credential opens, in the order in which the institution shows them.
     func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount]
+}
+
+extension Connector {
+    /// The accounts that can be told from others by their ids; those that cannot are left out.
+    public func namedAccounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] {
+        try await accounts(access).filter { Words.isID($0.id) }
+    }
 }
 
 /// A connector whose institutions tell balances.

@@ -166,7 +166,7 @@ struct SimpleFINAnswer: Sendable, Decodable {
         let fault: Fault?
 
         init(from decoder: any Decoder) throws {
-            text = (try? Loose(from: decoder).text).flatMap(Words.plain)
+            text = (try? Loose(from: decoder).text).flatMap { Words.plain($0) }
             fault = text == nil ? try? Fault(from: decoder) : nil
         }
     }
@@ -236,23 +236,6 @@ private struct Loose: Decodable {
 /// An element of a list that is counted and not looked at.
 private struct Anything: Decodable {
     init(from decoder: any Decoder) throws {}
-}
-
-/// Words of a server, as they may be shown and stored.
-private enum Words {
-    private static let maximumLength = 500
-
-    /// On one line, without what is not to be seen; nil where nothing is left.
-    static func plain(_ text: String) -> String? {
-        let plain = text.unicodeScalars.prefix(4 * maximumLength).map { scalar -> Unicode.Scalar in
-            switch scalar.properties.generalCategory {
-            case .control, .format, .lineSeparator, .paragraphSeparator: " "
-            default: scalar
-            }
-        }
-        let words = String(String.UnicodeScalarView(plain)).split(separator: " ").joined(separator: " ")
-        return words.isEmpty ? nil : String(words.prefix(maximumLength))
-    }
 }
 
 extension KeyedDecodingContainer {

@@ -261,7 +261,7 @@ enum SignIns {
         let file = try await call.service.database.read { db in try UploadedFile.newest(of: signIn, db) }
         let upload = file.map { Upload($0, call.service) }
         let accounts = try await reaching(institution, for: call) { () async throws(ConnectorError) in
-            try await connector.accounts(Access(attempt, credential, upload: upload, renewer))
+            try await connector.namedAccounts(Access(attempt, credential, upload: upload, renewer))
         }
         return try await call.service.database.read { db in
             let session = try call.consentedSession(db)

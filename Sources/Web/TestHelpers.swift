@@ -72,7 +72,7 @@ enum TestHelpers {
         let (credential, accounts) = try await reaching(institution, for: call) {
             () async throws(ConnectorError) -> ([UInt8], [BankAccount]) in
             let credential = try await signIn(attempt, connector, service)
-            return (credential, try await connector.accounts(Access(attempt, credential)))
+            return (credential, try await connector.namedAccounts(Access(attempt, credential)))
         }
         let details = try choose(chosen, of: accounts.map(\.details), in: session)
         return (details, credential)

@@ -323,7 +323,7 @@ public struct Refreshes: Sendable {
             let page = try await asking { [cursor] () async throws(ConnectorError) in
                 try await connector.transactions(of: account, after: cursor, access)
             }
-            var entries = page.transactions.map(Transaction.Entry.init)[...]
+            var entries = page.transactions.filter(\.isNamed).map(Transaction.Entry.init)[...]
             while entries.count > Self.batch {
                 let part = Array(entries.prefix(Self.batch))
                 entries = entries.dropFirst(Self.batch)
