@@ -288,4 +288,4 @@ def test_direct_connect_from_the_password_to_the_transactions(connected, banks):
 def test_an_institution_of_files_has_its_own_currency(connected):
     flow = open_session(connected)
     auth = good(flow.start("Village files"))
-    assert [field["kind"] for field in auth["prompt"]["fields"]] == ["file", "text"]
+    assert [field["kind"] for field in auth["prompt"]["fields"]] == ["file"]
