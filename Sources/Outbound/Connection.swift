@@ -17,9 +17,6 @@ final class Connection: Sendable {
     /// The bytes of a reply's headers.
     private static let maximumHeader = 64 * 1024
 
-    /// A connection that is not used is closed after this time; many servers keep one for longer.
-    private static let idleTime = TimeAmount.seconds(15)
-
     let key: Pool.Key
     private let pool: Pool
     private let channel: any Channel
@@ -46,7 +43,7 @@ final class Connection: Sendable {
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    let handler = try prepare(channel, key, context)
+                    let handler = try prepare(channel, key, context, idleTime: pool.idleTime)
                     prepared.withLock { $0 = (channel, handler) }
                 }
             }
@@ -66,7 +63,8 @@ final class Connection: Sendable {
     private static func prepare(
         _ channel: any Channel,
         _ key: Pool.Key,
-        _ context: NIOSSLContext?
+        _ context: NIOSSLContext?,
+        idleTime: TimeAmount
     ) throws -> NIOLoopBound<ExchangeHandler> {
         let pipeline = channel.pipeline.syncOperations
         if let context {

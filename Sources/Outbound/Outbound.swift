@@ -101,16 +101,19 @@ public struct Outbound: Sendable {
     private let pool: Pool
     private let contexts: TLSContexts
 
-    /// - Parameter resolve: what a name means, as the operating system says; it may block. Tests pass their own.
+    /// - Parameters:
+    ///   - idleTime: a connection that is not used for so long is closed; many servers keep one for longer.
+    ///   - resolve: what a name means, as the operating system says; it may block. Tests pass their own.
     public init(
         policy: Policy,
         group: any EventLoopGroup = MultiThreadedEventLoopGroup.singleton,
+        idleTime: Duration = .seconds(15),
         resolve: @escaping @Sendable (String) -> [Address] = Resolver.system
     ) {
         self.policy = policy
         self.group = group
         resolver = Resolver(resolve)
-        pool = Pool()
+        pool = Pool(idleTime: TimeAmount(idleTime))
         contexts = TLSContexts()
     }
 

@@ -1,5 +1,6 @@
 /// Connections that wait for the next request to the same place, and the contexts of TLS, which are costly to make.
 
+internal import NIOCore
 internal import NIOSSL
 internal import Synchronization
 
@@ -36,7 +37,13 @@ final class Pool: Sendable {
         var isClosed = false
     }
 
+    /// A connection that is not used for so long is closed.
+    let idleTime: TimeAmount
     private let state = Mutex(State())
+
+    init(idleTime: TimeAmount) {
+        self.idleTime = idleTime
+    }
 
     /// - Returns: the connection that was used last to one of these places.
     func take(_ keys: [Key]) -> Connection? {
