@@ -88,7 +88,7 @@ struct BankCommand: AsyncParsableCommand {
                     For the file of linkspan serve --connectors, with the secret in the environment:
 
                       institutions:
-                        - id: fcinst_ReferenceBank01
+                        - id: fcinst_ReferenceBank1
                           name: Reference Bank
                           domain: bank.example
                           connector: fdx

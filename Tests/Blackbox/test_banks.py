@@ -10,6 +10,7 @@ import datetime
 import hashlib
 import html
 import http.server
+import itertools
 import ipaddress
 import json
 import re
@@ -556,15 +557,21 @@ def token_bank(context=None):
         bank.listener.shutdown()
 
 
-def link_at_token_bank(server, bank):
-    """Answers what the flow was told, and the accounts that were linked."""
-    api = server.api()
+def come_back(server, api):
+    """Sign in at Other Bank, whose page is left out; answers the flow, the sign-in and the last page."""
     flow = Flow(server.url, api.session())
     flow.consent()
     auth = good(flow.start("Other Bank"))
     state = dict(urllib.parse.parse_qsl(urllib.parse.urlparse(auth["url"]).query))["state"]
     page = go_on(requests.get(f"{server.url}/flow/return", {"code": "c", "state": state}, timeout=30))
     assert outcome(page) == "success", page.text
+    return flow, auth, page
+
+
+def link_at_token_bank(server, bank):
+    """Answers what the flow was told, and the accounts that were linked."""
+    api = server.api()
+    flow, auth, page = come_back(server, api)
     bank.refuses = 500
     refused = flow.post("connections/auth_sessions/accounts", id=auth["id"])
     assert refused.status_code == 400, refused.text
@@ -708,6 +715,14 @@ def test_the_operators_banks_are_listed_and_checked(tmp_path):
     assert wrong.returncode == 1 and "client_id" in wrong.stderr and SECRET not in wrong.stderr
 
 
+def test_an_institution_without_settings_needs_none(tmp_path):
+    bank = {"id": "fcinst_TownBankFile01", "name": "Town Bank", "domain": "town.example", "connector": "ofx_file"}
+    (tmp_path / "banks.json").write_text(json.dumps({"institutions": [bank]}))
+    listed = subprocess.run([BINARY, "connectors", "list", "--connectors", tmp_path / "banks.json"],
+                            capture_output=True, text=True, timeout=60)
+    assert listed.returncode == 0 and "Town Bank" in listed.stdout, listed.stderr
+
+
 def test_the_bank_alone(tmp_path):
     """`linkspan bank`: a client of FDX needs nothing but an address and a secret."""
     callback = "http://127.0.0.1:9/callback"
@@ -719,6 +734,14 @@ def test_the_bank_alone(tmp_path):
         issuer = re.search(r"http://\S+/bank$", line.strip()).group(0)
         about = requests.get(f"{issuer}/.well-known/openid-configuration", timeout=30).json()
         assert about["issuer"] == issuer
+        # What it prints is a file of institutions that works as it stands.
+        printed = list(itertools.takewhile(lambda line: "refresh_seconds" not in line, process.stdout))
+        entry = printed[next(at for at, line in enumerate(printed) if line.strip() == "institutions:"):]
+        (tmp_path / "banks.yaml").write_text("".join(entry))
+        checked = subprocess.run(
+            [BINARY, "connectors", "check", "--test", "--connectors", "banks.yaml"], cwd=tmp_path, timeout=60,
+            capture_output=True, text=True, env={**clean_environment(), "REFERENCE_BANK_SECRET": "s3cret"})
+        assert checked.returncode == 0 and "Reference Bank  ok" in checked.stdout, checked.stdout + checked.stderr
         verifier = "v" * 43
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
         asked = {"response_type": "code", "redirect_uri": callback, "scope": "openid fdx:balances:read", "state": "s",

@@ -1,5 +1,5 @@
-"""A bank that answers what no bank should: whatever it says, nobody gets a fault of ours, nothing wrong is stored, and
-amounts are exact or are not taken."""
+"""A bank that speaks FDX and answers what no bank should: nobody gets a fault of ours, what cannot be told apart is
+left out, and a balance is exact or is not taken."""
 
 import gzip
 import http.server
@@ -8,10 +8,9 @@ import threading
 import urllib.parse
 
 import pytest
-import requests
 
-from support import Flow, begin_refresh, good, refreshed, wait_until
-from test_banks import account, bank_file, go_on, outcome
+from support import begin_refresh, good, refreshed, wait_until
+from test_banks import account, bank_file, come_back
 
 ACCOUNT = {"accountCategory": "DEPOSIT_ACCOUNT", "accountId": "a0", "accountType": "CHECKING", "nickname": "Daily"}
 
@@ -75,16 +74,6 @@ def hostile(own_server, tmp_path):
     bank.listener.shutdown()
 
 
-def sign_in(server, api):
-    flow = Flow(server.url, api.session())
-    flow.consent()
-    auth = good(flow.start("Other Bank"))
-    state = dict(urllib.parse.parse_qsl(urllib.parse.urlparse(auth["url"]).query))["state"]
-    page = go_on(requests.get(f"{server.url}/flow/return", {"code": "c", "state": state}, timeout=30))
-    assert outcome(page) == "success", page.text
-    return flow, auth
-
-
 def without_end(handler):
     number = handler.server.bank.asked
     page = json.loads(accounts({"accountId": f"a{number}"}))
@@ -108,7 +97,7 @@ def test_a_list_of_accounts_without_sense_is_refused_in_words(hostile):
     api = server.api()
     for name, body in UNREADABLE.items():
         bank.accounts = body
-        flow, auth = sign_in(server, api)
+        flow, auth, _ = come_back(server, api)
         refused = flow.post("connections/auth_sessions/accounts", id=auth["id"])
         assert refused.status_code == 400 and "Other Bank" in refused.json()["error"]["message"], (name, refused.text)
 
@@ -118,12 +107,12 @@ def test_accounts_that_cannot_be_told_apart_are_left_out(hostile):
     api = server.api()
     ids = ["", "a\0b", "x" * 100_000, "a0", "a0", "../../token?x#y", "line\nbreak"]
     bank.accounts = accounts(*({"accountId": id} for id in ids), {"accountId": 5})
-    flow, auth = sign_in(server, api)
+    flow, auth, _ = come_back(server, api)
     offered = flow.accounts(auth)
     assert [one["id"] for one in offered] == ["a0", "../../token?x#y"]
     assert len(good(flow.select(auth, offered))["data"]) == 2
     bank.accounts = without_end
-    flow, auth = sign_in(server, api)
+    flow, auth, _ = come_back(server, api)
     bank.asked = 0
     good(flow.post("connections/auth_sessions/accounts", id=auth["id"]))
     assert bank.asked <= 250
@@ -134,7 +123,7 @@ def test_names_are_on_one_line_and_end(hostile):
     api = server.api()
     bank.accounts = accounts(
         {"nickname": "\0Daily\u202e<script>\r\nX-Header: 1"}, {"accountId": "a1", "nickname": "n" * 200_000})
-    flow, auth = sign_in(server, api)
+    flow, auth, _ = come_back(server, api)
     linked = good(flow.select(auth, flow.accounts(auth)))["data"]
     names = [account(api, one["linked_account_id"])["display_name"] for one in linked]
     assert names == ["Daily <script> X-Header: 1", "n" * 1000]
@@ -161,7 +150,7 @@ def test_an_amount_is_exact_or_not_taken(hostile):
     for text, cents in AMOUNTS.items():
         details = json.dumps({**ACCOUNT, "currency": {"currencyCode": "USD"}})
         bank.details = f'{details[:-1]}, "currentBalance": {text}}}'
-        flow, auth = sign_in(server, api)
+        flow, auth, _ = come_back(server, api)
         (linked,) = good(flow.select(auth, flow.accounts(auth)))["data"]
         begin_refresh(api, linked["linked_account_id"], "balance")
 
