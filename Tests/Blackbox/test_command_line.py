@@ -478,6 +478,20 @@ def test_a_client_that_comes_again_takes_the_place_of_its_former_connection(sess
     second.close()
 
 
+def test_who_listens_stays_however_many_sessions_are_opened(session):
+    # Of several servers the one at which somebody listens.
+    server = getattr(session["server"], "servers", [session["server"]])[0]
+    api = server.api()
+    listened = good(api.post("/v1/stripecli/sessions", {"websocket_features[]": "webhooks"}))
+    line = Socket(listened)
+    for _ in range(120):
+        good(api.post("/v1/stripecli/sessions", {"websocket_features[]": "webhooks"}))
+    again = Socket(listened)
+    assert again.head.startswith(b"HTTP/1.1 101 ")
+    line.close()
+    again.close()
+
+
 def test_a_revoked_key_listens_no_longer(own_server):
     server = own_server()
     key = json.loads(command(server, "keys", "create", "--json"))[0]
