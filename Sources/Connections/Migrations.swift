@@ -8,8 +8,7 @@ public import Database
 
 public enum Migrations {
     public static let all: [Migration] = [
-        first, moving, data, webhooks, institutionsPages, revocations, uploads, covering, withEvents,
-        failures,
+        first, moving, data, webhooks, institutionsPages, revocations, uploads, covering, withEvents, failures,
     ]
 
     /// Consents that institutions are yet to be told are over.

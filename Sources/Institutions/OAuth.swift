@@ -342,20 +342,18 @@ struct OAuth: Sendable {
     // MARK: Requests
 
     private func metadata() async throws(ConnectorError) -> Metadata {
-        let reply: Outbound.Reply
         do throws(ConnectorError) {
-            reply = try await line.send(request("GET", discovery))
+            let reply = try await line.send(request("GET", discovery))
+            guard reply.status == 200 else {
+                throw reply.status >= 500 ? .institutionUnavailable(until: nil) : .invalidResponse
+            }
+            let metadata = try reply.json(Metadata.self)
+            guard metadata.issuer == issuer else { throw .invalidResponse }
+            return metadata
         } catch {
-            // An address that is none, or that may not be reached.
+            // No address, one that may not be reached, no document there, or that of another.
             throw error == .invalidResponse ? .misconfigured("issuer") : error
         }
-        guard reply.status == 200 else {
-            throw reply.status >= 500 ? .institutionUnavailable(until: nil) : .misconfigured("issuer")
-        }
-        let metadata: Metadata
-        do throws(ConnectorError) { metadata = try reply.json(Metadata.self) } catch { throw .misconfigured("issuer") }
-        guard metadata.issuer == issuer else { throw .misconfigured("issuer") }
-        return metadata
     }
 
     /// Where clients with a certificate are to go instead, they go.

@@ -1,8 +1,7 @@
 /// Chance for secrets, ids and nonces: the system's own, fetched in blocks.
 ///
 /// Each number from the system is a call into the kernel, and a request needs several. No word of a block is handed out
-/// twice, unless a snapshot of the machine's memory is
-/// started twice: start the server anew after that.
+/// twice, unless a snapshot of the machine's memory is started twice: start the server anew after that.
 
 internal import Glibc
 internal import Synchronization

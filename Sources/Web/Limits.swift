@@ -1,7 +1,7 @@
 /// What one client may take of the server before its request is even read.
 ///
-/// The framework sets no limits of its own. Silence ends a connection after a while, and a request whose
-/// head has come must be complete soon: a body that comes byte by byte never looks idle.
+/// The framework sets no limits of its own. Silence ends a connection after a while, and a request whose head has come
+/// must be complete soon: a body that comes byte by byte never looks idle.
 
 internal import HTTPTypes
 public import HummingbirdCore
