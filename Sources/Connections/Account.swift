@@ -247,7 +247,7 @@ public struct Account: Sendable {
             ring
         )
         let hasFile = try signIn.map {
-            try UploadedFile.keep(of: $0.id, for: authorization.id, in: session.scope, db)
+            try UploadedFile.keep(of: $0, for: authorization.id, db, world)
         }
         var former: [Authorization] = []
         for details in picked {

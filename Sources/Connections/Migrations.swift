@@ -9,7 +9,14 @@ public import Database
 public enum Migrations {
     public static let all: [Migration] = [
         first, moving, data, webhooks, institutionsPages, revocations, uploads, covering, withEvents, failures,
+        answeredWith,
     ]
+
+    /// Which file a sign-in was answered with: files are found by it.
+    private static let answeredWith = Migration([
+        "ALTER TABLE auth_session ADD COLUMN upload {key}",
+        "DROP INDEX upload_by_sign_in",
+    ])
 
     /// Consents that institutions are yet to be told are over.
     private static let revocations = Migration([

@@ -31,6 +31,8 @@ public struct SignIn: Sendable {
     public private(set) var failure: String?
     /// Where the person goes from the page on which the institution's pages end, other than back to the flow.
     public let returnTo: String?
+    /// The file that was the last answer with one. What the connector made of it goes with no other.
+    public private(set) var file: String?
     private var sealedNote: [UInt8]?
     private var sealedCredential: [UInt8]?
     /// Where the person is sent, for as long as they may come back.
@@ -94,12 +96,19 @@ public struct SignIn: Sendable {
         return signIn
     }
 
+    /// - Parameter file: what led here; nil where that was no file.
+    /// - Throws: where another file took its place meanwhile.
     public mutating func advance(
         _ progress: Progress,
+        from file: UploadedFile? = nil,
         _ db: Connection,
         _ world: World,
         _ ring: KeyRing
     ) throws {
+        if let file {
+            try file.check(isOf: self, db, world)
+            self.file = file.id
+        }
         try take(progress, world, ring)
         try save(db)
     }
@@ -133,8 +142,8 @@ public struct SignIn: Sendable {
         let digest = Secret.digest(state)
         let found = try db.first("\(columns), merchant, livemode, session FROM auth_session WHERE state = \(digest)") {
             row in
-            let scope = Scope(merchant: try row.text(11), livemode: try row.bool(12))
-            return try SignIn(row, scope, session: try row.text(13))
+            let scope = Scope(merchant: try row.text(12), livemode: try row.bool(13))
+            return try SignIn(row, scope, session: try row.text(14))
         }
         return found.flatMap { $0.status == .prompting && ($0.deadline ?? 0) > world.now() ? $0 : nil }
     }
@@ -268,7 +277,7 @@ public struct SignIn: Sendable {
     private var row: SQL { "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)" }
 
     private static let columns: SQL = """
-        SELECT id, institution, status, prompt, note, credential, address, state, deadline, failure, return_to
+        SELECT id, institution, status, prompt, note, credential, address, state, deadline, failure, return_to, upload
         """
 
     /// - Throws: `resource_missing`, also for a sign-in of another Session.
@@ -331,6 +340,7 @@ public struct SignIn: Sendable {
         stateDigest = row.optionalBytes(7)
         deadline = row.optionalInt(8)
         failure = row.optionalText(9)
+        file = row.optionalText(11)
     }
 
     private func save(_ db: Connection) throws {
@@ -338,7 +348,7 @@ public struct SignIn: Sendable {
             """
             UPDATE auth_session SET status = \(status.rawValue), prompt = \(prompt), note = \(sealedNote),
                 credential = \(sealedCredential), address = \(sealedAddress), state = \(stateDigest),
-                deadline = \(deadline), failure = \(failure)
+                deadline = \(deadline), failure = \(failure), upload = \(file)
             WHERE \(row)
             """
         )

@@ -212,6 +212,25 @@ public struct Transaction: Sendable {
         return found
     }
 
+    /// What the institution calls those of an account whose names begin so and that are not void: the newest first, at
+    /// most ten.
+    public static func names(
+        beginning: String,
+        ofAccount account: String,
+        in scope: Scope,
+        _ db: Connection
+    ) throws -> [String] {
+        // No name goes on with the last of all letters.
+        try db.all(
+            """
+            SELECT institution_id FROM bank_transaction WHERE merchant = \(scope.merchant)
+            AND livemode = \(scope.livemode) AND account = \(account) AND institution_id >= \(beginning)
+            AND institution_id < \(beginning + "\u{10FFFF}") AND status <> 'void'
+            ORDER BY transacted_at DESC, id DESC LIMIT 10
+            """
+        ) { try $0.text(0) }
+    }
+
     private static let kind = "financial_connections.transaction"
 
     private init(_ row: Row, _ scope: Scope) throws {

@@ -73,25 +73,36 @@ public struct UploadedFile: Sendable {
     }
 
     /// All of it is there.
-    public mutating func complete(size: Int, _ db: Connection) throws {
+    /// - Throws: where another took its place meanwhile.
+    public mutating func complete(size: Int, _ db: Connection, _ world: World) throws {
         (self.size, status) = (size, .complete)
-        try db.execute("UPDATE upload SET size = \(size), status = \(status.rawValue) WHERE \(row)")
+        let count = try db.execute(
+            """
+            UPDATE upload SET size = \(size), status = \(status.rawValue)
+            WHERE \(row) AND expires > \(world.wall())
+            """
+        )
+        guard count == 1 else { throw Self.replaced }
     }
+
+    private static let replaced = StripeError(message: "Another file took the place of this one. Give it again.")
 
     /// It will not be needed; the pieces go when their time comes.
     public func discard(_ db: Connection) throws {
         try db.execute("UPDATE upload SET expires = 0 WHERE \(row)")
     }
 
-    /// Accounts were linked: the sign-in's newest file stays as long as their authorization.
+    /// Accounts were linked: the file that the sign-in was answered with stays as long as their authorization.
     /// - Returns: whether there is one.
+    /// - Throws: where another took its place meanwhile.
     static func keep(
-        of signIn: String,
+        of signIn: SignIn,
         for authorization: String,
-        in scope: Scope,
-        _ db: Connection
+        _ db: Connection,
+        _ world: World
     ) throws -> Bool {
-        guard let file = try newest(ofSignIn: signIn, in: scope, db) else { return false }
+        guard signIn.file != nil else { return false }
+        guard let file = try given(at: signIn, db, world) else { throw replaced }
         try db.execute("UPDATE upload SET authorization_id = \(authorization), expires = NULL WHERE \(file.row)")
         return true
     }
@@ -120,17 +131,32 @@ public struct UploadedFile: Sendable {
 
     private var row: SQL { "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)" }
 
-    /// A file of a sign-in that is all there; nil for any other.
-    public static func find(_ id: String, of signIn: SignIn, _ db: Connection) throws -> UploadedFile? {
-        try first("id = \(id) AND auth_session = \(signIn.id) AND status = 'complete'", in: signIn.scope, db)
+    /// A file of a sign-in that is all there; nil for any other, and for one whose place another took.
+    public static func find(
+        _ id: String,
+        of signIn: SignIn,
+        _ db: Connection,
+        _ world: World
+    ) throws -> UploadedFile? {
+        try first(
+            """
+            id = \(id) AND auth_session = \(signIn.id) AND status = 'complete'
+            AND (expires IS NULL OR expires > \(world.wall()))
+            """,
+            in: signIn.scope,
+            db
+        )
     }
 
-    public static func newest(of signIn: SignIn, _ db: Connection) throws -> UploadedFile? {
-        try newest(ofSignIn: signIn.id, in: signIn.scope, db)
+    /// The file that a sign-in was answered with.
+    public static func given(at signIn: SignIn, _ db: Connection, _ world: World) throws -> UploadedFile? {
+        try signIn.file.flatMap { try find($0, of: signIn, db, world) }
     }
 
-    private static func newest(ofSignIn id: String, in scope: Scope, _ db: Connection) throws -> UploadedFile? {
-        try first("auth_session = \(id) AND status = 'complete' ORDER BY id DESC LIMIT 1", in: scope, db)
+    /// It is the answer of a sign-in.
+    /// - Throws: where another took its place meanwhile.
+    func check(isOf signIn: SignIn, _ db: Connection, _ world: World) throws {
+        guard try Self.find(id, of: signIn, db, world) != nil else { throw Self.replaced }
     }
 
     public static func newest(

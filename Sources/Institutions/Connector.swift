@@ -259,6 +259,9 @@ public struct Access: Sendable {
     /// Counts one request of the credential's daily budget, before it is sent; throws `rateLimited` where the budget is
     /// spent. A connector whose policy is metered calls it for each request.
     public let spend: @Sendable () async throws(ConnectorError) -> Void
+    /// The names of transactions that were told of the account before, those that begin as is asked and are not void:
+    /// the newest first, and at most ten. For protocols that come back to a transaction by a part of its name.
+    public let known: Known
     /// Renews the credential, one call at a time for all that hangs on it, over all servers.
     ///
     /// It is given a question for the institution and asks it with the credential that is stored by then; what the
@@ -268,6 +271,7 @@ public struct Access: Sendable {
     /// `superseded` where another call is at it for too long; then all is begun anew.
     public let renew: Renewal
 
+    public typealias Known = @Sendable (_ beginning: String) async throws(ConnectorError) -> [String]
     public typealias Renewal =
         @Sendable (
             _ ask: @escaping @Sendable (_ stored: [UInt8]) async throws(ConnectorError) -> [UInt8]
@@ -283,6 +287,7 @@ public struct Access: Sendable {
         refreshNumber: Int64? = nil,
         upload: Upload? = nil,
         spend: @escaping @Sendable () async throws(ConnectorError) -> Void = { () async throws(ConnectorError) in },
+        known: @escaping Known = { _ async throws(ConnectorError) in [] },
         renew: @escaping Renewal
     ) {
         self.institution = institution
@@ -294,6 +299,7 @@ public struct Access: Sendable {
         self.refreshNumber = refreshNumber
         self.upload = upload
         self.spend = spend
+        self.known = known
         self.renew = renew
     }
 }

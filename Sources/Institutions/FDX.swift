@@ -161,8 +161,7 @@ public struct FDX: Connector {
 
     // MARK: Accounts
 
-    /// Most accounts that one person is believed to have, and most pages in which they come.
-    private static let maximumAccounts = 1000
+    /// Most pages in which accounts come.
     private static let maximumPages = 100
 
     public func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] {
@@ -174,15 +173,16 @@ public struct FDX: Connector {
             let answer = try await call.get(call.configuration.paths.accounts, query, FDXAccounts.self)
             found += answer.accounts.compactMap(\.value)
             // A bank that gives the same place again has no more.
-            guard let next = answer.page?.next, next.value != page?.value, found.count < Self.maximumAccounts else {
+            guard let next = answer.page?.next, next.value != page?.value, found.count < FDXAccounts.maximum else {
                 break
             }
             page = next
         }
         let expiry = try await consentExpiryIfTold(&call)
         var accounts: [BankAccount] = []
+        var ids: Set<String> = []
         for account in found where account.value.status != "CLOSED" {
-            guard let id = account.value.accountId, !accounts.contains(where: { $0.id == id }) else { continue }
+            guard let id = account.value.accountId, ids.insert(id).inserted else { continue }
             let numbers = try await numbers(of: account, id, &call)
             accounts.append(
                 account.described(id, numbers: numbers, expectedDeactivation: expiry, in: access.institution)

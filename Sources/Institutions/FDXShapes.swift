@@ -16,6 +16,27 @@ struct FDXReadable<Value: Decodable & Sendable>: Decodable, Sendable {
     }
 }
 
+extension KeyedDecodingContainer {
+    /// The items of a list.
+    /// - Throws: for a list of more than `limit`, before any of them is read: each takes time and memory, and an answer
+    ///   has room for millions.
+    fileprivate func items<T>(_ key: Key, atMost limit: Int) throws -> [FDXReadable<T>] {
+        var list = try nestedUnkeyedContainer(forKey: key)
+        guard list.count ?? 0 <= limit else {
+            throw DecodingError.dataCorruptedError(in: list, debugDescription: "too many items")
+        }
+        var items: [FDXReadable<T>] = []
+        while !list.isAtEnd { items.append(try list.decode(FDXReadable<T>.self)) }
+        return items
+    }
+
+    /// Nil for a list that is not there or null.
+    fileprivate func itemsIfPresent<T>(_ key: Key, atMost limit: Int) throws -> [FDXReadable<T>]? {
+        guard contains(key), try !decodeNil(forKey: key) else { return nil }
+        return try items(key, atMost: limit)
+    }
+}
+
 /// An exact number, as text.
 struct FDXAmount: Decodable, Sendable {
     let text: String
@@ -138,8 +159,21 @@ struct FDXCurrency: Decodable, Sendable {
 }
 
 struct FDXAccounts: Decodable, Sendable {
-    var page: FDXPage?
-    var accounts: [FDXReadable<FDXWrapped<FDXAccount>>]
+    /// More than anybody has.
+    static let maximum = 1000
+
+    let page: FDXPage?
+    let accounts: [FDXReadable<FDXWrapped<FDXAccount>>]
+
+    private enum CodingKeys: String, CodingKey {
+        case page, accounts
+    }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        page = try values.decodeIfPresent(FDXPage.self, forKey: .page)
+        accounts = try values.items(.accounts, atMost: Self.maximum)
+    }
 }
 
 /// An account with as many details as were given. What is not of its kind counts as not given.
@@ -193,8 +227,21 @@ struct FDXAccount: Decodable, Sendable {
 }
 
 struct FDXTransactions: Decodable, Sendable {
-    var page: FDXPage?
-    var transactions: [FDXReadable<FDXWrapped<FDXTransaction>>]
+    /// Of one page.
+    static let maximum = 50_000
+
+    let page: FDXPage?
+    let transactions: [FDXReadable<FDXWrapped<FDXTransaction>>]
+
+    private enum CodingKeys: String, CodingKey {
+        case page, transactions
+    }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        page = try values.decodeIfPresent(FDXPage.self, forKey: .page)
+        transactions = try values.items(.transactions, atMost: Self.maximum)
+    }
 }
 
 struct FDXTransaction: Decodable, Sendable {
@@ -234,10 +281,25 @@ struct FDXTransaction: Decodable, Sendable {
 }
 
 struct FDXContact: Decodable, Sendable {
-    var holders: [FDXReadable<FDXHolder>]?
-    var emails: [FDXReadable<String>]?
-    var addresses: [FDXReadable<FDXAddress>]?
-    var telephones: [FDXReadable<FDXTelephone>]?
+    /// Of holders, and of what each of them has.
+    static let maximum = 100
+
+    let holders: [FDXReadable<FDXHolder>]?
+    let emails: [FDXReadable<String>]?
+    let addresses: [FDXReadable<FDXAddress>]?
+    let telephones: [FDXReadable<FDXTelephone>]?
+
+    private enum CodingKeys: String, CodingKey {
+        case holders, emails, addresses, telephones
+    }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        holders = try values.itemsIfPresent(.holders, atMost: Self.maximum)
+        emails = try values.itemsIfPresent(.emails, atMost: Self.maximum)
+        addresses = try values.itemsIfPresent(.addresses, atMost: Self.maximum)
+        telephones = try values.itemsIfPresent(.telephones, atMost: Self.maximum)
+    }
 }
 
 struct FDXHolder: Decodable, Sendable {
@@ -254,12 +316,26 @@ struct FDXHolder: Decodable, Sendable {
         var name: String?
     }
 
-    var name: Name?
-    var businessCustomer: Business?
-    var relationship: FDXReadable<String>?
-    var email: [FDXReadable<String>]?
-    var addresses: [FDXReadable<FDXAddress>]?
-    var telephones: [FDXReadable<FDXTelephone>]?
+    let name: Name?
+    let businessCustomer: Business?
+    let relationship: FDXReadable<String>?
+    let email: [FDXReadable<String>]?
+    let addresses: [FDXReadable<FDXAddress>]?
+    let telephones: [FDXReadable<FDXTelephone>]?
+
+    private enum CodingKeys: String, CodingKey {
+        case name, businessCustomer, relationship, email, addresses, telephones
+    }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        name = try values.decodeIfPresent(Name.self, forKey: .name)
+        businessCustomer = try values.decodeIfPresent(Business.self, forKey: .businessCustomer)
+        relationship = try values.decodeIfPresent(FDXReadable<String>.self, forKey: .relationship)
+        email = try values.itemsIfPresent(.email, atMost: FDXContact.maximum)
+        addresses = try values.itemsIfPresent(.addresses, atMost: FDXContact.maximum)
+        telephones = try values.itemsIfPresent(.telephones, atMost: FDXContact.maximum)
+    }
 
     /// Whether the account is, in part, this holder's own, or the bank does not say how they stand to it.
     var isOwner: Bool {
@@ -314,7 +390,18 @@ struct FDXNetworks: Decodable, Sendable {
         var transferOut: Bool?
     }
 
-    var paymentNetworks: [FDXReadable<Network>]
+    static let maximum = 100
+
+    let paymentNetworks: [FDXReadable<Network>]
+
+    private enum CodingKeys: String, CodingKey {
+        case paymentNetworks
+    }
+
+    init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        paymentNetworks = try values.items(.paymentNetworks, atMost: Self.maximum)
+    }
 }
 
 struct FDXConsent: Decodable, Sendable {

@@ -348,12 +348,23 @@ struct OAuth: Sendable {
                 throw reply.status >= 500 ? .institutionUnavailable(until: nil) : .invalidResponse
             }
             let metadata = try reply.json(Metadata.self)
-            guard metadata.issuer == issuer else { throw .invalidResponse }
+            guard metadata.issuer == issuer, isPage(metadata.authorization_endpoint) else { throw .invalidResponse }
             return metadata
         } catch {
             // No address, one that may not be reached, no document there, or that of another.
             throw error == .invalidResponse ? .misconfigured("issuer") : error
         }
+    }
+
+    /// Whether a browser may be sent to an address: over https, or over http where the issuer is reached so too.
+    private func isPage(_ address: String) -> Bool {
+        let lowercase = address.prefix(8).lowercased()
+        let isPlain = lowercase.hasPrefix("http://") && issuer.lowercased().hasPrefix("http://")
+        guard lowercase == "https://" || isPlain, address.utf8.count <= 2048,
+            address.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && !"\"<>\\^`{|}#".utf8.contains($0) })
+        else { return false }
+        let host = address.dropFirst(isPlain ? 7 : 8).prefix { $0 != "/" && $0 != "?" }
+        return !host.isEmpty && !host.contains("@")
     }
 
     /// Where clients with a certificate are to go instead, they go.

@@ -121,6 +121,8 @@ struct OFXStatement: Sendable, Codable {
     var ends: String?
     /// The list of what is pending is complete at this moment; nil where there is no such list.
     var pendingAsOf: String?
+    /// How transactions lie in it that have no name of their own; nil where all have one.
+    var numbering: Numbering?
     /// Where its first element stands in the document, and within what.
     let offset: Int
     let path: [String]
@@ -128,6 +130,13 @@ struct OFXStatement: Sendable, Codable {
     struct Amount: Sendable, Codable {
         var amount: String?
         var asOf: String?
+    }
+
+    /// What has to be read at once, so that those that are alike can be numbered.
+    enum Numbering: String, Sendable, Codable {
+        /// The transactions come in the order of their days.
+        case day
+        case whole
     }
 
     fileprivate struct Position: Sendable {

@@ -298,6 +298,9 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         }
         let answer = try await statement(of: account, from: begin, access)
         var page = OFXPage()
+        let corrected = Set(answer.statements.flatMap(\.transactions).compactMap(\.correctedFITID))
+        guard corrected.count <= OFXIndex.maximumCorrections else { throw .invalidResponse }
+        for fitid in corrected { try await page.learn(fitid, access.known) }
         for (statement, transactions) in answer.statements {
             page.take(transactions, in: statement.usableCurrency)
         }
@@ -325,10 +328,12 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
             begins += [90, 60, 30].map { access.now - $0 * Self.day }.filter { $0 > begin }
         }
         for begin in begins {
-            let answer = try await ask(credential, access, at: found.messageSet, accepting: [2020, 2027]) { request in
+            var answer = try await ask(credential, access, at: found.messageSet, accepting: [2020, 2027]) { request in
                 request.askStatement(secret(32), of: found, from: begin)
             }
-            if answer.refusal == nil { return answer }
+            guard answer.refusal == nil else { continue }
+            try answer.keepStatements(of: found)
+            return answer
         }
         throw .unsupported
     }

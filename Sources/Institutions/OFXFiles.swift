@@ -142,7 +142,7 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
         let index = try index(access)
         let statements = try statements(of: account, index)
         guard let upload = access.upload else { throw .invalidResponse }
-        var pages = OFXPages(statements, index, upload, currency: currency)
+        var pages = OFXPages(statements, index, upload, currency: currency, known: access.known)
         return try await pages.page(after: cursor)
     }
 

@@ -19,8 +19,8 @@ struct OFXIndex: Sendable, Codable {
     var statements: [OFXStatement] = []
     /// When the file was made, seconds since the Unix epoch.
     var serverTime: Int64?
-    /// Transactions that others correct: ids by what the correction calls them, a FITID.
-    var corrections: [String: String] = [:]
+    /// Transactions that others correct: ids by what corrections call them, a FITID, behind the place of the account.
+    private var corrections: [String: String] = [:]
     var transactions = 0
     /// The lines of the first transactions that cannot be read, and how many there are.
     var unreadableLines: [Int] = []
@@ -32,7 +32,7 @@ struct OFXIndex: Sendable, Codable {
     }
 
     private static let maximumAccounts = 1000
-    private static let maximumCorrections = 2000
+    static let maximumCorrections = 2000
     private static let namedLines = 3
 
     /// What is known while the file is read, and not needed any more then.
@@ -40,10 +40,47 @@ struct OFXIndex: Sendable, Codable {
         /// The currency of statements that name none.
         let currency: String?
         var refusal: OFXStatus?
-        /// FITIDs that corrections name.
-        var corrected: Set<String> = []
+        /// FITIDs that corrections name, by the place of their account.
+        var corrected: [Int: Set<String>] = [:]
+        /// Those of the statement that is being read, and how many there are in all.
+        var correctedHere: Set<String> = []
+        var corrections = 0
         /// Where an account stands in ``accounts``, by its key.
         var places: [String: Int] = [:]
+        var order = Order()
+    }
+
+    /// The order of the transactions of one statement.
+    private struct Order {
+        private var day = ""
+        private var (isAscending, isDescending, hasUnnamed) = (true, true, false)
+        private var (ofDay, longestDay, posted, pending) = (0, 0, 0, 0)
+
+        mutating func take(_ transaction: OFXTransaction, _ readable: OFXTransaction.Readable) {
+            guard !transaction.isPending else { pending += 1; return }
+            let next = readable.day.day
+            if !day.isEmpty, next < day { isAscending = false }
+            if !day.isEmpty, next > day { isDescending = false }
+            ofDay = next == day ? ofDay + 1 : 1
+            (day, longestDay, posted) = (next, max(longestDay, ofDay), posted + 1)
+            if transaction.fitid == nil { hasUnnamed = true }
+        }
+
+        var numbering: OFXStatement.Numbering? {
+            guard hasUnnamed else { return nil }
+            return isAscending || isDescending ? .day : .whole
+        }
+
+        /// How many are read at once, so that those that are alike are told apart.
+        var together: Int {
+            let unnamed =
+                switch numbering {
+                case .day: longestDay
+                case .whole: posted
+                case nil: 0
+                }
+            return max(unnamed, pending)
+        }
     }
 
     /// - Parameter currency: of statements that name none.
@@ -108,17 +145,34 @@ struct OFXIndex: Sendable, Codable {
             if let account = offer.account { try add(account, offer.description, &reading) }
         case .transaction(let transaction):
             transactions += 1
-            if let fitid = transaction.correctedFITID { reading.corrected.insert(fitid) }
-            guard reading.corrected.count <= Self.maximumCorrections else {
+            if let fitid = transaction.correctedFITID { reading.correctedHere.insert(fitid) }
+            guard reading.corrections + reading.correctedHere.count <= Self.maximumCorrections else {
                 throw OFXFault(transaction.line, "there are too many corrections")
             }
-            let isReadable = transaction.readable(in: current?.usableCurrency ?? reading.currency) != nil
-            guard !isReadable, !transaction.isDeletion else { return }
+            guard !transaction.isDeletion else { return }
+            if let readable = transaction.readable(in: current?.usableCurrency ?? reading.currency) {
+                reading.order.take(transaction, readable)
+                return
+            }
             unreadable += 1
             if unreadable <= Self.namedLines { unreadableLines.append(transaction.line) }
-        case .statement(let statement):
+        case .statement(var statement):
+            let (corrected, order) = (reading.correctedHere, reading.order)
+            (reading.correctedHere, reading.order) = ([], Order())
             guard !statement.account.number.isEmpty else { return }
             try add(statement.account, nil, &reading)
+            if let place = reading.places[statement.account.key], !corrected.isEmpty {
+                reading.corrected[place, default: []].formUnion(corrected)
+                reading.corrections += corrected.count
+            }
+            guard order.together <= OFXPages.largestRun else {
+                throw OFXFault(
+                    nil,
+                    "an account has more than \(OFXPages.largestRun) transactions that are pending, or have no FITID "
+                        + "and do not come day by day"
+                )
+            }
+            statement.numbering = order.numbering
             statements.append(statement)
             guard statements.count <= Self.maximumAccounts else { throw OFXFault(nil, "there are too many statements") }
         case .challenge, .profile: break
@@ -142,15 +196,35 @@ struct OFXIndex: Sendable, Codable {
 
     /// Finds what is corrected. It may stand anywhere, and mostly there is nothing: only then is the file read again.
     private mutating func resolve(_ reading: Reading, _ upload: Upload) async throws {
-        var found: [String: String] = [:]
+        let wanted = reading.corrected.values.reduce(into: Set<String>()) { $0.formUnion($1) }
+        var (found, here): ([String: String], [String: String]) = ([:], [:])
         _ = try await Self.items(of: upload) { item, current throws(OFXFault) in
-            guard case .transaction(let transaction) = item, !transaction.isPending, !transaction.isDeletion,
-                let fitid = transaction.fitid, reading.corrected.contains(fitid),
-                let readable = transaction.readable(in: current?.usableCurrency ?? reading.currency)
-            else { return }
-            found[fitid] = readable.id(fitid)
+            switch item {
+            case .transaction(let transaction):
+                guard let fitid = transaction.fitid, wanted.contains(fitid), transaction.mayBeCorrected,
+                    let readable = transaction.readable(in: current?.usableCurrency ?? reading.currency)
+                else { return }
+                here[fitid] = readable.id(fitid)
+            case .statement(let statement):
+                if let place = reading.places[statement.account.key], let corrected = reading.corrected[place] {
+                    for (fitid, id) in here where corrected.contains(fitid) { found["\(place)|\(fitid)"] = id }
+                }
+                here = [:]
+            default: break
+            }
         }
         corrections = found
+    }
+
+    /// What is corrected of one account: ids by FITID.
+    func corrections(of account: OFXAccount) -> [String: String] {
+        guard !corrections.isEmpty, let place = accounts.firstIndex(where: { $0.account.key == account.key }) else {
+            return [:]
+        }
+        let prefix = "\(place)|"
+        var own: [String: String] = [:]
+        for (name, id) in corrections where name.hasPrefix(prefix) { own[String(name.dropFirst(prefix.count))] = id }
+        return own
     }
 
     // MARK: As a credential

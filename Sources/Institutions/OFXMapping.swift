@@ -9,7 +9,21 @@ internal import FoundationEssentials
 
 extension OFXAccount {
     /// What tells this account from others of its bank, as a text that the caller turns into an id.
-    var key: String { "ofx|\(kind.rawValue)|\(bank)|\(number)|\(type)" }
+    var key: String { Words.key(["ofx", kind.rawValue, bank, number, type]) }
+
+    /// Whether a statement of this account answers the question for another's: a bank may leave out what it was told,
+    /// write zeros before a number, or hide all of it but the end.
+    func answers(for asked: OFXAccount) -> Bool {
+        guard kind == asked.kind, type.isEmpty || asked.type.isEmpty || type == asked.type else { return false }
+        let (told, wanted) = (Self.letters(number), Self.letters(asked.number))
+        guard told != wanted else { return true }
+        let end = told.drop { "*X#".contains($0) }
+        return end.count >= 4 && end.count < told.count && wanted.hasSuffix(end)
+    }
+
+    private static func letters(_ number: String) -> Substring {
+        number.uppercased().filter { $0.isLetter || $0.isNumber || "*#".contains($0) }.drop { $0 == "0" }
+    }
 
     /// - Parameters:
     ///   - description: what the bank calls the account, where it says so.
@@ -185,6 +199,16 @@ extension OFXTransaction {
         guard let currency, Money.exponent(of: currency) != nil else { return nil }
         return currency.lowercased()
     }
+
+    /// Whether ``Readable/id(_:)`` made an id of a FITID.
+    static func isID(_ id: String, of fitid: String) -> Bool {
+        guard id.hasPrefix("\(fitid)|") else { return false }
+        let rest = id.dropFirst(fitid.count + 1).split(separator: "|", omittingEmptySubsequences: false)
+        return rest.count == 2 && rest[0].utf8.count == 8 && rest.allSatisfy { Int64($0) != nil }
+    }
+
+    /// Whether another transaction can correct it. One that names itself means the one that had its name before.
+    var mayBeCorrected: Bool { !isPending && !isDeletion && (fitid == nil || fitid != correctedFITID) }
 
     fileprivate var description: String {
         let words = [name, payee, extendedName, memo, type].lazy.compactMap { $0 }.first

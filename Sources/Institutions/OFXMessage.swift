@@ -237,6 +237,17 @@ struct OFXAnswer: Sendable {
         }
     }
 
+    /// Leaves the statements of one account.
+    /// - Throws: `invalidResponse` where there are statements, and all of them are others'.
+    mutating func keepStatements(of account: OFXAccount) throws(ConnectorError) {
+        let isOnly = statements.count == 1
+        let own = statements.filter { statement, _ in
+            statement.account.answers(for: account) || isOnly && statement.account.number.isEmpty
+        }
+        guard own.isEmpty == statements.isEmpty else { throw .invalidResponse }
+        statements = own
+    }
+
     /// The first refusal: of the sign-on, or of what was asked.
     var refusal: OFXStatus? {
         ([signOn.status] + statuses).first(where: \.isRefusal)

@@ -1,7 +1,9 @@
 /// The transactions of one account in an OFX file, a page at a time: each page is read from where the last one ended.
 ///
-/// It promises the same ids for the same transactions from every file, in whatever pages they come. A page ends between
-/// two days, so that transactions that differ in nothing are told apart by how many there were on their day.
+/// It promises the same ids for the same transactions from every file, in whatever pages they come. A page ends where
+/// none that follows can be like one before, so that transactions that differ in nothing are told apart by how many
+/// there were before them in their statement: between two days or, where days are in no order and there are
+/// transactions without a FITID, at the end of the statement.
 
 internal import Foundation
 
@@ -18,25 +20,35 @@ struct OFXPages: Sendable {
     }
 
     private static let pageSize = 2000
-    /// A day may be longer than a page, but not without end.
-    private static let largestPage = 20_000
+    /// How many transactions are read at once where they have to be. A file with more that have to is refused when it
+    /// is given.
+    static let largestRun = 20_000
 
     private let statements: [OFXStatement]
     private let index: OFXIndex
     private let upload: Upload
+    private let known: Access.Known
     private let currency: String?
     /// The statement with the newest list of what is pending; older lists say nothing any more.
     private let newestPending: Int?
     private var page: OFXPage
 
-    init(_ statements: [OFXStatement], _ index: OFXIndex, _ upload: Upload, currency: String?) {
+    /// - Parameter known: ``Access/known``.
+    init(
+        _ statements: [OFXStatement],
+        _ index: OFXIndex,
+        _ upload: Upload,
+        currency: String?,
+        known: @escaping Access.Known
+    ) {
         self.statements = statements
         self.index = index
         self.upload = upload
+        self.known = known
         self.currency = currency
         newestPending = statements.indices.filter { statements[$0].completeWindow != nil }
             .max { (statements[$0].completeWindow?.upperBound ?? 0) < (statements[$1].completeWindow?.upperBound ?? 0) }
-        page = OFXPage(corrections: index.corrections)
+        page = OFXPage(corrections: statements.first.map { index.corrections(of: $0.account) } ?? [:])
     }
 
     mutating func page(after cursor: [UInt8]?) async throws(ConnectorError) -> TransactionPage {
@@ -74,7 +86,8 @@ struct OFXPages: Sendable {
         var path = place.offset == nil ? statement.path : place.path
         var decoder = OFXDecoder(in: statement, at: offset, path: path)
         var next = offset
-        var day: String?
+        var group: String?
+        page.beginStatement()
         while true {
             let bytes = try await upload.bytes(from: next)
             if bytes.isEmpty { decoder.finish() }
@@ -85,11 +98,13 @@ struct OFXPages: Sendable {
                 case .transaction(let raw):
                     let readable = raw.readable(in: statement.usableCurrency ?? currency)
                     let count = page.transactions.count + page.removed.count
-                    if count >= Self.pageSize, readable?.day.day != day || count >= Self.largestPage {
+                    let own = raw.isPending ? "pending" : statement.numbering == .whole ? "posted" : readable?.day.day
+                    if count >= Self.pageSize, own ?? group != group || count >= Self.pageSize + Self.largestRun {
                         (place.offset, place.path) = (offset, path)
                         return true
                     }
-                    if let readable { day = readable.day.day }
+                    group = own ?? group
+                    if let fitid = raw.correctedFITID { try await page.learn(fitid, known) }
                     if !raw.isPending || place.statement == newestPending { page.take(raw, readable) }
                     (offset, path) = (decoder.reader.offset, decoder.reader.path)
                 case .statement:
@@ -128,16 +143,28 @@ struct OFXPage: Sendable {
         superseded = Set(corrections.values)
     }
 
+    /// Looks up what a correction is about that came after it was told, in an earlier file or answer.
+    mutating func learn(_ fitid: String, _ known: Access.Known) async throws(ConnectorError) {
+        guard corrections[fitid] == nil else { return }
+        corrections[fitid] = try await known("\(fitid)|").first { OFXTransaction.isID($0, of: fitid) }
+    }
+
+    /// Of those that are alike, each statement tells all again.
+    mutating func beginStatement() {
+        naming = OFXNaming()
+    }
+
     /// Takes the transactions of a whole statement.
     mutating func take(_ statement: [OFXTransaction], in currency: String?) {
+        beginStatement()
         let corrected = Set(statement.compactMap(\.correctedFITID))
-        for raw in statement where !raw.isPending && !raw.isDeletion {
+        for raw in statement where raw.mayBeCorrected {
             guard let fitid = raw.fitid, corrected.contains(fitid), let readable = raw.readable(in: currency) else {
                 continue
             }
             corrections[fitid] = readable.id(fitid)
+            superseded.insert(readable.id(fitid))
         }
-        superseded = Set(corrections.values)
         for raw in statement { take(raw, raw.readable(in: currency)) }
     }
 
@@ -149,7 +176,12 @@ struct OFXPage: Sendable {
         }
         guard let readable else { return }
         let transaction = naming.name(raw, readable, former: former)
-        guard !superseded.contains(transaction.id) else { return }
+        // A correction may have the name of what it corrects.
+        guard transaction.id == former || !superseded.contains(transaction.id) else {
+            // Neither it nor what it corrected counts any more.
+            if let former { removed.append(former) }
+            return
+        }
         // The same once more says the same.
         if let known = positions[transaction.id] {
             transactions[known] = transaction

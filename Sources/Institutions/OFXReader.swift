@@ -41,6 +41,8 @@ struct OFXReader: Sendable {
     private var closing = 0
     /// The tag that was looked at to find the end of a value before it.
     private var ahead: (index: Int, markup: Markup)?
+    /// What was looked for to the end of the buffer, and is not there.
+    private var missing: Set<Ending> = []
 
     init() {}
 
@@ -58,6 +60,7 @@ struct OFXReader: Sendable {
         buffer.removeFirst(start)
         start = 0
         ahead = nil
+        missing = []
         buffer += bytes
     }
 
@@ -183,6 +186,27 @@ struct OFXReader: Sendable {
         case incomplete
     }
 
+    /// What ends a part in which nothing is markup.
+    private enum Ending {
+        case comment, data, instruction
+
+        var text: StaticString {
+            switch self {
+            case .comment: "-->"
+            case .data: "]]>"
+            case .instruction: "?>"
+            }
+        }
+
+        var part: String {
+            switch self {
+            case .comment: "a comment"
+            case .data: "a value"
+            case .instruction: "a processing instruction"
+            }
+        }
+    }
+
     private mutating func markup(at index: Int) throws(OFXFault) -> Markup {
         if let ahead, ahead.index == index { return ahead.markup }
         let markup = try parse(at: index)
@@ -190,31 +214,25 @@ struct OFXReader: Sendable {
         return markup
     }
 
-    private func parse(at index: Int) throws(OFXFault) -> Markup {
+    private mutating func parse(at index: Int) throws(OFXFault) -> Markup {
         guard index + 1 < buffer.count else { return .incomplete }
         switch buffer[index + 1] {
         case UInt8(ascii: "!"): return try declaration(at: index)
         case UInt8(ascii: "?"):
-            guard let end = find("?>", from: index + 2, within: Self.maximumValue) else {
-                return try unfinished(index, "a processing instruction")
-            }
+            guard let end = try find(.instruction, of: index, from: index + 2) else { return .incomplete }
             return .ignored(end: end + 2)
         case let byte where Self.isName(byte) || byte == UInt8(ascii: "/"): return tag(at: index)
         default: return .text
         }
     }
 
-    private func declaration(at index: Int) throws(OFXFault) -> Markup {
+    private mutating func declaration(at index: Int) throws(OFXFault) -> Markup {
         if begins("<!--", at: index) {
-            guard let end = find("-->", from: index + 4, within: Self.maximumValue) else {
-                return try unfinished(index, "a comment")
-            }
+            guard let end = try find(.comment, of: index, from: index + 4) else { return .incomplete }
             return .ignored(end: end + 3)
         }
         if begins("<![CDATA[", at: index) {
-            guard let end = find("]]>", from: index + 9, within: Self.maximumValue) else {
-                return try unfinished(index, "a value")
-            }
+            guard let end = try find(.data, of: index, from: index + 9) else { return .incomplete }
             return .data(index + 9..<end, end: end + 3)
         }
         let isShort = buffer.count - index < 9
@@ -223,9 +241,16 @@ struct OFXReader: Sendable {
         throw OFXFault(line(of: index), "it declares a document type or entities, which are not read")
     }
 
-    private func unfinished(_ index: Int, _ what: String) throws(OFXFault) -> Markup {
-        guard buffer.count - index <= Self.maximumValue else { throw OFXFault(line(of: index), "\(what) is too long") }
-        return .incomplete
+    /// - Parameter index: where what it ends begins.
+    /// - Returns: nil where it has not come yet.
+    private mutating func find(_ ending: Ending, of index: Int, from begin: Int) throws(OFXFault) -> Int? {
+        guard !missing.contains(ending) else { return nil }
+        if let end = find(ending.text, from: begin, within: Self.maximumValue) { return end }
+        guard buffer.count - index <= Self.maximumValue else {
+            throw OFXFault(line(of: index), "\(ending.part) is too long")
+        }
+        missing.insert(ending)
+        return nil
     }
 
     private func tag(at index: Int) -> Markup {

@@ -83,9 +83,17 @@ struct OFXDate: Sendable, Equatable {
 
 /// An amount of money as banks and people write it.
 enum WrittenAmount {
-    /// An amount of a currency in minor units.
+    /// An amount of a currency in minor units. `1,234` is nil where the minor unit has no three digits: it may be more
+    /// than a thousand or little more than one.
     static func minorUnits(_ text: String, _ currency: String) -> Int64? {
-        canonical(text).flatMap { Money($0, currency)?.minorUnits }
+        guard let number = canonical(text) else { return nil }
+        if let comma = text.firstIndex(of: ","), !text.contains("."), text.lastIndex(of: ",") == comma {
+            let fraction = text[comma...].dropFirst().prefix { $0.isNumber }
+            let whole = text[..<comma].filter { $0.isNumber }
+            let mayBeGroups = fraction.count == 3 && (1...3).contains(whole.count) && whole.first != "0"
+            guard !mayBeGroups || Money.exponent(of: currency) == 3 else { return nil }
+        }
+        return Money(number, currency)?.minorUnits
     }
 
     /// The exact number, or nil.

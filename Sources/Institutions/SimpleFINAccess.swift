@@ -30,9 +30,9 @@ enum SimpleFINToken: Sendable {
 
     private init?(url: String) {
         let lowercase = url.prefix(8).lowercased()
-        guard lowercase.hasPrefix("https://") || lowercase.hasPrefix("http://"),
-            url.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F })
-        else { return nil }
+        guard lowercase.hasPrefix("https://") || lowercase.hasPrefix("http://"), SimpleFINAccess.isAddress(url) else {
+            return nil
+        }
         if let access = SimpleFINAccess(url) {
             self = .access(access)
         } else if !url.split(separator: "/", maxSplits: 2).joined().contains("@") {
@@ -63,9 +63,17 @@ struct SimpleFINAccess: Sendable, CustomStringConvertible {
 
     var description: String { "SimpleFINAccess" }
 
-    /// - Parameter text: `https://user:password@host/path`; both may be percent-encoded.
+    /// Bytes; each request carries it, and each credential holds it.
+    private static let longest = 4096
+
+    static func isAddress(_ text: some StringProtocol) -> Bool {
+        text.utf8.count <= longest && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+    }
+
+    /// - Parameter text: `https://user:password@host/path`; both may be percent-encoded. Nil for what is longer than
+    ///   4096 bytes, or has other letters than an address.
     init?(_ text: some StringProtocol) {
-        guard let colon = text.firstRange(of: "://") else { return nil }
+        guard Self.isAddress(text), let colon = text.firstRange(of: "://") else { return nil }
         let rest = text[colon.upperBound...]
         let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
         guard let at = authority.lastIndex(of: "@") else { return nil }

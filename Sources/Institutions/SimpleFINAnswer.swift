@@ -14,8 +14,6 @@ struct SimpleFINAnswer: Sendable, Decodable {
     let warnings: [String]
     /// About how many bytes it takes.
     var size: Int
-    /// Ids that several accounts have.
-    private let ambiguous: Set<String>
 
     static let maximumAccounts = 1000
     static let maximumTransactions = 50_000
@@ -23,13 +21,23 @@ struct SimpleFINAnswer: Sendable, Decodable {
     struct Connection: Sendable, Decodable {
         let id: String
         let name: String?
+        /// What else the bank is called.
+        let bankNames: [String]
 
-        private enum Key: String, CodingKey { case id = "conn_id", name, organization = "org_name" }
+        private enum Key: String, CodingKey {
+            case id = "conn_id"
+            case name
+            case organization = "org_name"
+            case organizationID = "org_id"
+            case organizationURL = "org_url"
+            case serverURL = "sfin_url"
+        }
 
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
             id = try values.id(.id)
             name = values.text(.organization) ?? values.text(.name)
+            bankNames = [.organizationID, .organizationURL, .serverURL, .organization].compactMap { values.origin($0) }
         }
     }
 
@@ -62,6 +70,8 @@ struct SimpleFINAnswer: Sendable, Decodable {
         let name: String
         let connection: String?
         let bank: String?
+        /// What tells the account's bank from others of the same answer, the best first.
+        let origins: [String]
         let currency: String
         let balance: String?
         let available: String?
@@ -87,6 +97,7 @@ struct SimpleFINAnswer: Sendable, Decodable {
             connection = try? values.id(.connection)
             let organization = try? values.decode(Organization.self, forKey: .bank)
             bank = organization?.name ?? values.text(.bank) ?? values.text(.connectionName)
+            origins = [connection].compactMap { $0 } + (organization?.names ?? [values.origin(.bank)].compactMap { $0 })
             currency = values.text(.currency) ?? ""
             balance = values.text(.balance)
             available = values.text(.available)
@@ -99,12 +110,18 @@ struct SimpleFINAnswer: Sendable, Decodable {
 
     private struct Organization: Decodable {
         let name: String?
+        /// What it is called, the steadiest first.
+        let names: [String]
 
-        private enum Key: String, CodingKey { case name, domain, id }
+        private enum Key: String, CodingKey {
+            case name, domain, id
+            case serverURL = "sfin-url"
+        }
 
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
             name = values.text(.name) ?? values.text(.domain) ?? values.text(.id)
+            names = [.id, .domain, .serverURL, .name].compactMap { values.origin($0) }
         }
     }
 
@@ -151,8 +168,6 @@ struct SimpleFINAnswer: Sendable, Decodable {
         size =
             entries * MemoryLayout<Transaction>.stride + accounts.count * MemoryLayout<Account>.stride
             + words.count * MemoryLayout<Fault>.stride
-        var seen: Set<String> = []
-        ambiguous = Set(accounts.lazy.map(\.id).filter { !seen.insert($0).inserted })
         guard values.contains(.accounts) || !words.isEmpty else {
             throw DecodingError.keyNotFound(Key.accounts, .init(codingPath: [], debugDescription: "no accounts"))
         }
@@ -178,14 +193,22 @@ struct SimpleFINAnswer: Sendable, Decodable {
         connections.first { $0.id == account.connection }?.name ?? account.bank
     }
 
-    /// What tells an account from others: its id, and its connection where two have the same.
+    /// What tells an account from all others, whatever else is in the answer: ids are unique at one bank alone.
     func key(of account: Account) -> String {
-        guard ambiguous.contains(account.id) else { return account.id }
-        return "\(account.id)|\(account.connection ?? account.bank ?? "")"
+        Words.key([account.id] + account.origins.prefix(1))
     }
 
+    /// Where no account has the key, the only one that has its id and is of its bank by another of the bank's names, as
+    /// when a server changes its version.
     func account(_ key: String) -> Account? {
-        accounts.first { self.key(of: $0) == key }
+        if let found = accounts.first(where: { self.key(of: $0) == key }) { return found }
+        let others = accounts.filter { account in
+            guard key.hasPrefix(Words.key([account.id])) else { return false }
+            let bankNames = connections.first { $0.id == account.connection }?.bankNames ?? []
+            return key == Words.key([account.id])
+                || (account.origins + bankNames).contains { Words.key([account.id, $0]) == key }
+        }
+        return others.count == 1 ? others[0] : nil
     }
 
     /// Whether the server itself was not let in.
@@ -217,7 +240,7 @@ struct SimpleFINAnswer: Sendable, Decodable {
     }
 }
 
-/// A value that may be a string, a number or a boolean, as its text.
+/// A value that may be a string or a number, as its text.
 private struct Loose: Decodable {
     let text: String
 
@@ -225,10 +248,8 @@ private struct Loose: Decodable {
         let value = try decoder.singleValueContainer()
         if let text = try? value.decode(String.self) {
             self.text = text
-        } else if let number = try? value.decode(Decimal.self) {
-            text = "\(number)"
         } else {
-            text = try value.decode(Bool.self) ? "1" : "0"
+            text = "\(try value.decode(Decimal.self))"
         }
     }
 }
@@ -242,6 +263,13 @@ extension KeyedDecodingContainer {
     /// Nil for what is missing, null, empty or no single value.
     fileprivate func text(_ key: Key) -> String? {
         (try? decode(Loose.self, forKey: key)).flatMap { Words.plain($0.text) }
+    }
+
+    /// A name of a bank, which may be an address.
+    fileprivate func origin(_ key: Key) -> String? {
+        guard let text = text(key) else { return nil }
+        let name = text.firstRange(of: "://").map { text[$0.upperBound...] } ?? text[...]
+        return String(name.hasSuffix("/") ? name.dropLast() : name)
     }
 
     /// A name that tells one thing from others, which is not cut.

@@ -28,6 +28,11 @@ enum Words {
         return isPlain ? text : plain(text, upTo: maximumLength) ?? ""
     }
 
+    /// Several names as one text. Other names have another text, whatever stands in them.
+    static func key(_ parts: [String]) -> String {
+        parts.map { $0.replacing("\\", with: "\\\\").replacing("|", with: "\\|") }.joined(separator: "|")
+    }
+
     /// Whether a text can be an id.
     static func isID(_ text: String) -> Bool {
         (1...maximumID).contains(text.utf8.count) && text.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F }

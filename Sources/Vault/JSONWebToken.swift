@@ -16,13 +16,26 @@ public enum JSONWebToken {
         var typ: String?
     }
 
+    /// What a reader must understand, or refuse the token (RFC 7515, 4.1.11). Nothing of it is understood here.
+    private struct Demands: Decodable {
+        let areThere: Bool
+
+        private enum CodingKeys: String, CodingKey { case crit }
+
+        init(from decoder: any Decoder) throws {
+            areThere = try decoder.container(keyedBy: CodingKeys.self).contains(.crit)
+        }
+    }
+
     /// - Returns: the claims, as the JSON that was signed.
-    /// - Throws: ``VaultError/badSignature`` for what none of the keys signed.
+    /// - Throws: ``VaultError/badSignature`` for what none of the keys signed, and for a token that demands more of its
+    ///   reader.
     public static func claims(of token: String, signedBy keys: JSONWebKeys) throws(VaultError) -> [UInt8] {
         let parts = token.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3, let head = Secret.bytes(base64URL: parts[0]),
             let claims = Secret.bytes(base64URL: parts[1]), let signature = Secret.bytes(base64URL: parts[2]),
-            let header = try? JSONDecoder().decode(Header.self, from: Data(head))
+            let header = try? JSONDecoder().decode(Header.self, from: Data(head)),
+            let demands = try? JSONDecoder().decode(Demands.self, from: Data(head)), !demands.areThere
         else { throw .badSignature }
         let signed = Data("\(parts[0]).\(parts[1])".utf8)
         for key in keys.keys where header.kid == nil || key.id == nil || key.id == header.kid {

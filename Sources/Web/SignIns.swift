@@ -64,7 +64,7 @@ enum SignIns {
         }
         // Who is at the bank's own pages comes back by them.
         guard signIn.status == .prompting, !signIn.isAway, let note = try signIn.note(service.ring) else { throw ended }
-        let response = try await Uploads.response(answers, at: signIn, service)
+        let (response, file) = try await Uploads.response(answers, at: signIn, service)
         let step: Step
         do {
             step = try await reaching(institution, for: call, within: response.patience) {
@@ -81,7 +81,7 @@ enum SignIns {
         let answer = try await call.write { db, json in
             var current = try SignIn.find(signIn.id, of: call.consentedSession(db), db)
             if current.isAtSameStep(as: signIn) || current.isOvertaken(by: step) {
-                try current.advance(step.progress(attempt), db, service.world, service.ring)
+                try current.advance(step.progress(attempt), from: file, db, service.world, service.ring)
             }
             try current.write(to: &json, institution, service)
         }
@@ -258,7 +258,9 @@ enum SignIns {
         guard let (credential, renewer) = try await credential(signIn, call) else {
             throw StripeError(param: "id", message: "The account holder has not signed in at \(institution.name).")
         }
-        let file = try await call.service.database.read { db in try UploadedFile.newest(of: signIn, db) }
+        let file = try await call.service.database.read { db in
+            try UploadedFile.given(at: signIn, db, call.service.world)
+        }
         let upload = file.map { Upload($0, call.service) }
         let accounts = try await reaching(institution, for: call) { () async throws(ConnectorError) in
             try await connector.namedAccounts(Access(attempt, credential, upload: upload, renewer))

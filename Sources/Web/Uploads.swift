@@ -7,6 +7,7 @@
 
 internal import Connections
 internal import Database
+internal import FoundationEssentials
 internal import HummingbirdCore
 internal import Institutions
 internal import NIOCore
@@ -28,16 +29,16 @@ enum Uploads {
         var file = try await service.database.write { db in
             let session = try call.consentedSession(db)
             let signIn = try SignIn.find(id, of: session, db)
-            guard signIn.status == .prompting, signIn.prompt != nil else {
-                throw StripeError(param: "id", message: "This sign-in does not ask for a file.")
-            }
+            try signIn.checkAsksForFile()
             return try UploadedFile.begin(for: signIn, of: session, db, service.world)
         }
         do {
             let size = try await store(body, as: file, limit, service)
             file = try await service.database.write { [file] db in
+                // It may have ended, or gone on, while the file came.
+                try SignIn.find(id, of: call.consentedSession(db), db).checkAsksForFile()
                 var file = file
-                try file.complete(size: size, db)
+                try file.complete(size: size, db, service.world)
                 return file
             }
         } catch {
@@ -106,16 +107,35 @@ enum Uploads {
         _ answers: [String: String],
         at signIn: SignIn,
         _ service: Service
-    ) async throws -> Institutions.Response {
-        if answers.isEmpty, signIn.prompt == nil { return .poll }
+    ) async throws -> (Institutions.Response, UploadedFile?) {
+        if answers.isEmpty, signIn.prompt == nil { return (.poll, nil) }
         guard let (field, id) = answers.first(where: { $0.value.hasPrefix(UploadedFile.prefix) }) else {
-            return .answers(answers)
+            return (.answers(answers), nil)
         }
-        let file = try await service.database.read { db in try UploadedFile.find(id, of: signIn, db) }
-        guard let file else { return .answers(answers) }
+        let file = try await service.database.read { db in
+            try UploadedFile.find(id, of: signIn, db, service.world)
+        }
+        guard let file else { return (.answers(answers), nil) }
         var others = answers
         others[field] = nil
-        return .file(Upload(file, service), answers: others)
+        return (.file(Upload(file, service), answers: others), file)
+    }
+}
+
+extension SignIn {
+    /// A form as ``Prompt`` is stored.
+    private struct Form: Decodable {
+        struct Field: Decodable { let kind: String }
+        let fields: [Field]
+    }
+
+    /// - Throws: where no form stands open that has a field for a file.
+    fileprivate func checkAsksForFile() throws {
+        let form = try prompt.map { try JSONDecoder().decode(Form.self, from: Data($0.utf8)) }
+        let file = Prompt.Field.Kind.file.rawValue
+        guard status == .prompting, let form, form.fields.contains(where: { $0.kind == file }) else {
+            throw StripeError(param: "id", message: "This sign-in does not ask for a file.")
+        }
     }
 }
 

@@ -225,6 +225,7 @@ public struct Refreshes: Sendable {
             refreshNumber: claim.number,
             upload: try await upload(claim),
             spend: { () async throws(ConnectorError) in try await spend(connector.policy, claim) },
+            known: { beginning async throws(ConnectorError) in try await known(beginning, claim) },
             renew: renewer(of: credential, claim).callAsFunction
         )
         let account = BankAccount.Reference(
@@ -295,6 +296,17 @@ public struct Refreshes: Sendable {
                     throw .institutionUnavailable(until: nil)
                 }
             }
+        }
+    }
+
+    /// Names of the account's transactions that begin so.
+    private func known(_ beginning: String, _ claim: Refresh.Claim) async throws(ConnectorError) -> [String] {
+        do {
+            return try await database.read { db in
+                try Transaction.names(beginning: beginning, ofAccount: claim.account, in: claim.scope, db)
+            }
+        } catch {
+            throw .institutionUnavailable(until: nil)
         }
     }
 

@@ -11,7 +11,7 @@ import urllib.parse
 import pytest
 import requests
 
-from support import PUBLISHABLE_KEY, Flow, begin_refresh, good, refused, wait_until
+from support import PUBLISHABLE_KEY, TEST, Flow, begin_refresh, good, refused, wait_until
 
 OFX = "OFX file"
 PERMISSIONS = {"permissions[]": ["balances", "transactions"]}
@@ -349,3 +349,89 @@ def test_dates_are_those_of_the_file(raw, server, files_of_the_world):
     # 12:20:17 at five hours west of Greenwich, on the first three days of April 2009.
     first = datetime.datetime(2009, 4, 1, 17, 20, 17, tzinfo=datetime.timezone.utc)
     assert moments == [int((first + datetime.timedelta(days=day)).timestamp()) for day in range(3)]
+
+
+def test_a_newer_file_corrects_what_an_older_one_told(raw, server):
+    customer = raw.customer()["id"]
+    (account,) = link(raw, server, FIRST, customer)
+    refresh(raw, account["id"], "transactions")
+    known = {one["description"]: one["id"] for one in transactions(raw, account["id"])}
+    corrections = statement(
+        entry("20240110", "-11.00", "8<CORRECTFITID>1<CORRECTACTION>REPLACE", "Bakery"),
+        entry("20240110", "0", "9<CORRECTFITID>2<CORRECTACTION>DELETE", ""),
+    )
+    for _ in range(2):
+        link(raw, server, corrections, customer)
+        refresh(raw, account["id"], "transactions")
+        listed = {one["id"]: one for one in transactions(raw, account["id"])}
+        assert set(listed) == set(known.values())
+        bakery, employer = listed[known["Bakery Xylophone"]], listed[known["Employer"]]
+        assert (bakery["amount"], bakery["status"], bakery["description"]) == (-1100, "posted", "Bakery")
+        assert (employer["amount"], employer["status"]) == (25_000, "void")
+
+
+def begin(raw, server, institution=OFX):
+    flow = Flow(server.url, raw.session(raw.customer()["id"], **PERMISSIONS))
+    flow.consent()
+    return flow, good(flow.start(institution))
+
+
+def picked(raw, flow, auth):
+    """Link what the sign-in opens, and read its transactions."""
+    good(flow.post("connections/auth_sessions/selected_accounts", {
+        "id": auth["id"], "selected_accounts[]": [account["id"] for account in flow.accounts(auth)],
+    }))
+    (account,) = good(flow.post("link_account_sessions/complete"))["accounts"]["data"]
+    refresh(raw, account["id"], "transactions")
+    return sorted(one["amount"] for one in transactions(raw, account["id"]))
+
+
+def test_an_account_is_read_from_the_file_that_was_answered_with(raw, server):
+    flow, auth = begin(raw, server)
+    first, second = good(upload(flow, auth, FIRST)), good(upload(flow, auth, SECOND))
+    again = respond(flow, auth, first["id"])
+    assert again["prompt"]["error"] == "Choose a file.", "another took its place"
+    assert respond(flow, auth, second["id"])["next_pane"] == "account_picker"
+    assert refuses(upload(flow, auth, FIRST), 400)["message"] == "This sign-in does not ask for a file."
+    assert picked(raw, flow, auth) == [-350, 25_000]
+
+
+def test_no_file_is_taken_while_something_else_is_asked(raw, server):
+    flow, auth = begin(raw, server)
+    poor = statement(entry("20240102", "-10.00", "1", "Bakery"), entry("20240199", "-1.00", "2", "No such day"))
+    asked = respond(flow, auth, good(upload(flow, auth, poor))["id"])
+    assert asked["prompt"]["fields"] == []
+    assert refuses(upload(flow, auth, SECOND), 400)["param"] == "id"
+    good(flow.post("connections/auth_sessions/respond", {"id": auth["id"]}))
+    assert picked(raw, flow, auth) == [-1000]
+
+
+def test_a_file_of_another_sign_in_ends_what_was_to_be_linked_with_the_one_before(raw, server):
+    flow, auth = begin(raw, server)
+    respond(flow, auth, good(upload(flow, auth, FIRST))["id"])
+    accounts = [account["id"] for account in flow.accounts(auth)]
+    other = good(flow.start(OFX))
+    second = good(upload(flow, other, SECOND))
+    failed = flow.post("connections/auth_sessions/selected_accounts", {
+        "id": auth["id"], "selected_accounts[]": accounts,
+    })
+    assert "took the place" in refuses(failed, 400)["message"]
+    respond(flow, other, second["id"])
+    assert picked(raw, flow, other) == [-350, 25_000]
+
+
+def test_a_sign_in_that_asks_for_no_file_takes_none(raw, server):
+    flow, auth = begin(raw, server, TEST)
+    assert refuses(upload(flow, auth, FIRST), 400)["message"] == "This sign-in does not ask for a file."
+
+
+def test_a_file_is_not_taken_any_more_when_its_sign_in_was_cancelled_meanwhile(raw, server):
+    flow, auth = begin(raw, server)
+    credential = token(flow)
+
+    def pieces():
+        yield FIRST[:100]
+        good(flow.post("connections/auth_sessions/cancel", {"id": auth["id"]}))
+        yield FIRST[100:]
+
+    assert refuses(upload(flow, auth, pieces(), credential), 400)["param"] == "id"

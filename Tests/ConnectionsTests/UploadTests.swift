@@ -4,6 +4,7 @@ import Connections
 import Database
 import Testing
 import Vault
+import Wire
 
 @Suite("A file that was given")
 struct UploadTests {
@@ -36,8 +37,17 @@ struct UploadTests {
                 let end = min(contents.count, begin + UploadedFile.pieceSize)
                 try file.append([file.piece(number, contents[begin..<end], ring)], db)
             }
-            try file.complete(size: contents.count, db)
+            try file.complete(size: contents.count, db, world)
             return file
+        }
+    }
+
+    /// The sign-in, let in by the file.
+    private func answer(_ signIn: SignIn, with file: UploadedFile, _ stage: Stage) async throws -> SignIn {
+        try await stage.database.write { [world = stage.world, ring = stage.ring] db in
+            var signIn = signIn
+            try signIn.advance(.authorized(credential: [1]), from: file, db, world, ring)
+            return signIn
         }
     }
 
@@ -87,14 +97,41 @@ struct UploadTests {
         let (session, _) = try await stage.createSession(stage.createCustomer())
         let (first, second) = (try await begin(stage, session), try await begin(stage, session))
         let file = try await give([1, 2, 3], at: first, of: session, stage)
-        let found = try await stage.database.read { db in
-            (try UploadedFile.find(file.id, of: first, db)?.size, try UploadedFile.find(file.id, of: second, db)?.size)
+        let world = stage.world
+        func size(_ file: UploadedFile, _ signIn: SignIn) async throws -> Int? {
+            try await stage.database.read { db in try UploadedFile.find(file.id, of: signIn, db, world)?.size }
         }
-        #expect(found == (3, nil))
+        #expect(try await size(file, first) == 3)
+        #expect(try await size(file, second) == nil)
         let newer = try await give([4], at: first, of: session, stage)
+        #expect(try await size(file, first) == nil)
+        #expect(try await size(newer, first) == 1)
         try await prune(stage)
         #expect(try await pieces(stage) == 1)
-        #expect(try await stage.database.read { try UploadedFile.newest(of: first, $0)?.id } == newer.id)
+        #expect(try await stage.database.read { try UploadedFile.given(at: first, $0, world) == nil })
+        let answered = try await answer(first, with: newer, stage)
+        #expect(try await stage.database.read { try UploadedFile.given(at: answered, $0, world)?.id } == newer.id)
+    }
+
+    @Test("goes with what was made of it, and never another in its place", arguments: Store.allCases)
+    func replaced(store: Store) async throws {
+        let stage = try await Stage(store)
+        let (session, _) = try await stage.createSession(stage.createCustomer())
+        let (first, second) = (try await begin(stage, session), try await begin(stage, session))
+        let file = try await give([1], at: first, of: session, stage)
+        let answered = try await answer(first, with: file, stage)
+        _ = try await give([2], at: second, of: session, stage)
+        await #expect(throws: StripeError.self) {
+            try await stage.link([Stage.details("1")], to: session, from: answered)
+        }
+        await #expect(throws: StripeError.self) { try await answer(first, with: file, stage) }
+        await #expect(throws: StripeError.self) {
+            try await stage.database.write { [world = stage.world] db in
+                var late = try UploadedFile.begin(for: first, of: session, db, world)
+                _ = try UploadedFile.begin(for: second, of: session, db, world)
+                try late.complete(size: 1, db, world)
+            }
+        }
     }
 
     @Test("stays with what was linked, through a newer one, and goes with it", arguments: Store.allCases)
@@ -104,8 +141,8 @@ struct UploadTests {
         var accounts: [String] = []
         for byte in [UInt8(1), 2] {
             let (session, _) = try await stage.createSession(customer)
-            let signIn = try await begin(stage, session)
-            _ = try await give([byte], at: signIn, of: session, stage)
+            var signIn = try await begin(stage, session)
+            signIn = try await answer(signIn, with: give([byte], at: signIn, of: session, stage), stage)
             accounts += try await stage.link([Stage.details("1")], to: session, from: signIn)
             try await stage.finish(session)
             try await prune(stage)

@@ -188,3 +188,38 @@ struct FDXPartTests {
 
     private func iso(_ moment: Int64) -> String { Moment.date(of: moment) }
 }
+
+@Suite("FDX: a bank that tells more than there is")
+struct FDXExcessTests {
+    private func list(_ name: String, _ item: (Int) -> String, count: Int) -> LocalServer.Answer {
+        .init(body: #"{"\#(name)":[\#((0..<count).map(item).joined(separator: ","))]}"#)
+    }
+
+    @Test("is refused before its items are read")
+    func lists() async throws {
+        let (connector, _) = try await bank([
+            "/accounts": list("accounts", { _ in "{}" }, count: 2_000_000),
+            "/accounts/a": .init(body: #"{"accountId":"a","accountCategory":"DEPOSIT_ACCOUNT"}"#),
+            "/accounts/a/transactions": list("transactions", { _ in "{}" }, count: 2_000_000),
+            "/accounts/a/contact": list("holders", { _ in "{}" }, count: 2_000_000),
+        ])
+        await #expect(throws: ConnectorError.invalidResponse) { try await connector.accounts(access()) }
+        await #expect(throws: ConnectorError.invalidResponse) { try await connector.owners(of: account, access()) }
+        await #expect(throws: ConnectorError.invalidResponse) {
+            try await connector.transactions(of: account, after: nil, access())
+        }
+    }
+
+    @Test("is read to its end where it is a lot, and each account once")
+    func many() async throws {
+        let most = FDXAccounts.maximum
+        let (connector, _) = try await bank([
+            "/accounts": list(
+                "accounts",
+                { #"{"accountId":"\#($0 % 900)","accountCategory":"LOC_ACCOUNT"}"# },
+                count: most
+            )
+        ])
+        #expect(try await connector.accounts(access()).count == 900)
+    }
+}

@@ -311,6 +311,14 @@ struct OAuthLieTests {
         let wrong = ConnectorError.misconfigured("issuer")
         #expect(try await refusal(.init(metadata: { $0["issuer"] = "https://other.example" })) == wrong)
         #expect(try await refusal(.init(metadata: { $0["token_endpoint"] = nil })) == wrong)
+        let pages = [
+            "javascript:alert(1)", "data:text/html,x", "https://a.example/\r\nX: y", "https://a.example/ b", "https://",
+            "https://user@a.example/", "//a.example/", "https:a.example", "https://a.example/#f", "",
+            "https://a.example/" + String(repeating: "x", count: 3000),
+        ]
+        for page in pages {
+            #expect(try await refusal(.init(metadata: { $0["authorization_endpoint"] = page })) == wrong, "\(page)")
+        }
         #expect(
             try await refusal(.init(metadata: { $0["token_endpoint"] = "http://10.0.0.1/token" })) == .invalidResponse,
             "an address that is not allowed is not dialled"

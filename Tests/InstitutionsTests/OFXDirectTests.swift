@@ -18,6 +18,8 @@ private let mark: @Sendable (String) -> String = { text in
 /// An OFX server with one customer.
 private final class OFXServer: Sendable {
     struct State {
+        /// The number of the account in statements.
+        var number = "0009991111"
         /// `SIGNONINFO` of the profile; nil where the server tells none.
         var signOnInfo: String? = "<CLIENTUIDREQ>Y"
         /// Asks questions of whoever has no access key.
@@ -90,6 +92,7 @@ private final class OFXServer: Sendable {
         if state.refusal != 0, !state.isWarning { return document(0, "<X><XTRNRS>\(status)</XTRNRS></X>") }
         if asked.body.contains("<ACCTINFORQ>") { return document(0, Self.accounts) }
         var body = Self.statements.first { asked.body.contains("<\($0.key)>") }?.value ?? ""
+        body = body.replacing("<ACCTID>0009991111", with: "<ACCTID>\(state.number)")
         if state.isWarning { body = body.replacing("<STATUS><CODE>0<SEVERITY>INFO</STATUS>", with: status) }
         if let start = leaf("DTSTART"), start < state.earliest {
             return document(0, "<B><STMTTRNRS><STATUS><CODE>2027<SEVERITY>ERROR</STATUS></STMTTRNRS></B>")
@@ -438,6 +441,32 @@ struct OFXDirectTests {
                 if case .leaf(let name, let value) = element, name.hasPrefix("USER") { values.append(value) }
             }
             #expect(values == ["a<b>&c", "é</USERPASS>"])
+        }
+    }
+}
+
+extension OFXDirectTests {
+    @Test(
+        "takes a statement of the account that was asked for, and no other",
+        arguments: [
+            ("0009991111", true), ("9991111", true), ("000-999-1111", true), ("XXXXXX1111", true), ("******1111", true),
+            ("", true), ("0009992222", false), ("XXXXXX2222", false), ("1111", false), ("XX11", false), ("XXXX", false),
+        ]
+    )
+    func others(_ number: String, _ isTaken: Bool) async throws {
+        let server = try await OFXServer()
+        let connector = connector(server)
+        let access = try access(try await signIn(connector))
+        let account = try await connector.accounts(access)[0].reference
+        server.state.withLock { $0.number = number }
+        if isTaken {
+            #expect(try await connector.balance(of: account, access).current == ["usd": 9910])
+            #expect(try await connector.transactions(of: account, after: nil, access).transactions.count == 3)
+        } else {
+            await #expect(throws: ConnectorError.invalidResponse) { try await connector.balance(of: account, access) }
+            await #expect(throws: ConnectorError.invalidResponse) {
+                try await connector.transactions(of: account, after: nil, access)
+            }
         }
     }
 }

@@ -419,3 +419,146 @@ struct OFXFilesTests {
         #expect(seen.count == count && pages == 5)
     }
 }
+
+/// What a file says of a transaction, a line each.
+private func entry(
+    _ day: String,
+    _ amount: String,
+    _ name: String,
+    fitid: String = "",
+    corrects: String = "",
+    _ action: String = "REPLACE"
+) -> String {
+    let correction = corrects.isEmpty ? "" : "<CORRECTFITID>\(corrects)<CORRECTACTION>\(action)"
+    return "<STMTTRN><TRNTYPE>POS<DTPOSTED>\(day)<TRNAMT>\(amount)<FITID>\(fitid)\(correction)<NAME>\(name)"
+        + "</STMTTRN>\n"
+}
+
+extension OFXFilesTests {
+    private func accounts(_ entries: [(bank: String, number: String, entries: String)]) -> String {
+        let statements = entries.map { bank, number, entries in
+            """
+            <STMTTRNRS><STMTRS><CURDEF>USD<BANKACCTFROM><BANKID>\(bank)<ACCTID>\(number)<ACCTTYPE>CHECKING
+            </BANKACCTFROM><BANKTRANLIST>\(entries)</BANKTRANLIST></STMTRS></STMTTRNRS>
+            """
+        }
+        return "<OFX><BANKMSGSRSV1>" + statements.joined() + "</BANKMSGSRSV1></OFX>"
+    }
+
+    @Test("correct what is in the same account, whatever has the same FITID in another")
+    func correctionsOfOne() async throws {
+        let both = entry("20240102", "-10.00", "ONE", fitid: "1") + entry("20240103", "-20.00", "TWO", fitid: "2")
+        let corrections =
+            entry("20240105", "0", "", fitid: "8", corrects: "1", "DELETE")
+            + entry("20240105", "-22.00", "NEW", fitid: "9", corrects: "2")
+        let given = try await Given(accounts([("1", "11111", both + corrections), ("1", "22222", both)]))
+        let (first, second) = (try await given.accounts()[0], try await given.accounts()[1])
+        let corrected = try await given.transactions(first)
+        #expect(corrected.all.map(\.amount) == [-2200] && corrected.removed.count == 1)
+        let other = try await given.transactions(second)
+        #expect(other.all.map(\.amount) == [-1000, -2000] && other.removed.isEmpty)
+    }
+
+    @Test("take a correction that has the FITID of what it corrects, in either order", arguments: [false, true])
+    func correctionOfItself(isReversed: Bool) async throws {
+        let entries = [
+            entry("20240102", "-10.00", "ONE", fitid: "1"),
+            entry("20240102", "-12.00", "RIGHT", fitid: "1", corrects: "1"),
+            entry("20240103", "-20.00", "TWO", fitid: "2"),
+            entry("20240103", "-20.00", "NAMED", fitid: "2", corrects: "2"),
+        ]
+        let text = (isReversed ? entries.reversed() : entries).joined()
+        let given = try await Given(OFXSamples.statement(text))
+        let (all, removed, _, _) = try await given.transactions(try await given.accounts()[0])
+        #expect(Set(all.map(\.description)) == ["RIGHT", "NAMED"] && all.count == 2 && removed.isEmpty)
+        #expect(all.first { $0.amount == -1200 }?.replaces == "1|20240102|-1000")
+    }
+
+    @Test("follow a correction of a correction to its end")
+    func correctionOfCorrection() async throws {
+        let first = entry("20240102", "-10.00", "ONE", fitid: "1")
+        let second = entry("20240102", "-11.00", "TWO", fitid: "2", corrects: "1")
+        let third = entry("20240102", "-12.00", "THREE", fitid: "3", corrects: "2")
+        let given = try await Given(OFXSamples.statement(first + second + third))
+        let (all, removed, _, _) = try await given.transactions(try await given.accounts()[0])
+        #expect(all.map(\.amount) == [-1200] && removed == ["1|20240102|-1000"])
+        #expect(all[0].replaces == "2|20240102|-1100")
+    }
+
+    @Test("correct what an earlier file told, by its FITID alone")
+    func correctionOfEarlier() async throws {
+        let text =
+            entry("20240205", "-12.00", "RIGHT", fitid: "8", corrects: "1")
+            + entry("20240205", "0", "", fitid: "9", corrects: "2", "DELETE")
+            + entry("20240205", "-5.00", "NEW", fitid: "7", corrects: "3")
+            + entry("20240205", "-6.00", "SELF", fitid: "4", corrects: "4")
+        let given = try await Given(OFXSamples.statement(text))
+        let stored = ["1|x|20240102|-5", "1|20240102|-1000", "2|20240103|-2000", "4|20240102|-700"]
+        let access = Access(
+            institution: OFXFiles.standard,
+            holder: "cus_A",
+            now: 1_790_000_000,
+            credential: given.credential,
+            upload: given.upload,
+            known: { beginning async throws(ConnectorError) in stored.filter { $0.hasPrefix(beginning) } }
+        ) { _ throws(ConnectorError) in throw .unsupported }
+        let page = try await files.transactions(of: given.accounts()[0].reference, after: nil, access)
+        #expect(page.removed == ["2|20240103|-2000"])
+        #expect(page.transactions.map(\.replaces) == ["1|20240102|-1000", nil, "4|20240102|-700"])
+        #expect(page.transactions.map(\.isCorrection) == [true, false, true])
+    }
+
+    @Test("tell those without a FITID apart, however far they are from each other")
+    func alike() async throws {
+        let alike = entry("20240301", "-3.00", "COFFEE")
+        let days = (0..<4500).map { "2024\(["01", "02"][$0 % 2])\(10 + $0 / 2 % 19)" }
+        let other = days.enumerated().map { entry($1, "-1.00", "N\($0)") }.joined()
+        let sorted = days.sorted().enumerated().map { entry($1, "-1.00", "N\($0)") }.joined()
+        let named = days.sorted().enumerated().map { entry($1, "-1.00", "N\($0)", fitid: "F\($0)") }.joined()
+        let many = String(repeating: alike, count: 4500)
+        for text in [alike + other + alike, sorted + many, sorted + many + named, named + alike + named + alike] {
+            let given = try await Given(OFXSamples.statement(text))
+            let all = try await given.transactions(try await given.accounts()[0]).all
+            let count = text.split(separator: "\n").count - (text.hasPrefix(named) ? 4500 : 0)
+            #expect(Set(all.map(\.id)).count == count)
+        }
+    }
+
+    @Test("tell those that are pending apart by their reference, however far they are from each other")
+    func alikePending() async throws {
+        let pending = { (name: String) in
+            "<STMTTRNP><TRNTYPE>POS<DTTRAN>20240304<TRNAMT>-7.00<REFNUM>R\(name)<NAME>KIOSK</STMTTRNP>\n"
+        }
+        let list = pending("x") + (0..<2500).map { pending("\($0)") }.joined() + pending("x")
+        let text = OFXSamples.statement(entry("20240102", "-1.00", "A", fitid: "1")).replacing(
+            "</BANKTRANLIST>",
+            with: "</BANKTRANLIST><BANKTRANLISTP><DTASOF>20240305\n\(list)</BANKTRANLISTP>"
+        )
+        let given = try await Given(text)
+        let all = try await given.transactions(try await given.accounts()[0]).all
+        #expect(Set(all.map(\.id)).count == 2503)
+    }
+
+    @Test("are refused where too many cannot be told apart in parts")
+    func tooManyAlike() async throws {
+        let mixed = (0..<20_001).map { entry("202401\(10 + $0 % 2)", "-1.00", "A") }.joined()
+        #expect(await refusal(OFXSamples.statement(mixed))?.contains("more than 20000") == true)
+        let oneDay = (0..<20_001).map { _ in entry("20240110", "-1.00", "A") }.joined()
+        #expect(await refusal(OFXSamples.statement(oneDay))?.contains("have no FITID") == true)
+    }
+
+    @Test("bring the same where a statement comes twice")
+    func twice() async throws {
+        let coffee = entry("20240102", "-3.00", "COFFEE")
+        let given = try await Given(accounts([("1", "11111", coffee + coffee), ("1", "11111", coffee)]))
+        let (accounts, all) = (try await given.accounts(), try await given.transactions(given.accounts()[0]).all)
+        #expect(accounts.count == 1 && all.count == 2 && Set(all.map(\.id)).count == 2)
+    }
+
+    @Test("bring accounts apart whose numbers only look alike when they are joined")
+    func joined() async throws {
+        let given = try await Given(accounts([("1|2", "3", ""), ("1", "2|3", ""), ("1\\", "2|3", "")]))
+        #expect(Set(try await given.accounts().map(\.id)).count == 3)
+        #expect(OFXAccount(kind: .bank, bank: "12", number: "3", type: "SAVINGS").key == "ofx|bank|12|3|SAVINGS")
+    }
+}

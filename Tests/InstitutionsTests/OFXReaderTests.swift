@@ -174,6 +174,11 @@ struct OFXReaderTests {
             let text = before + String(repeating: piece, count: 4_000_000 / piece.utf8.count) + "</STMTTRN></OFX>"
             _ = fault(text)
         }
+        // What does not end is looked for once.
+        for piece in ["<!--", "<![CDATA[", "<?"] {
+            let rest = String(repeating: piece, count: (OFXReader.maximumValue - 100) / piece.utf8.count)
+            for _ in 0..<40 { _ = fault(before + rest) }
+        }
     }
 
     @Test("tells dates apart from what is none, with and without a zone")
@@ -202,7 +207,7 @@ struct OFXReaderTests {
             ("1,23,4.5", nil), ("1.2.3,4,5", nil), ("99999999999999999999", nil), ("12.50-", -1250), ("12.50+", 1250),
             ("(12.50)", -1250), ("(1,234.50)", -123_450), ("1'234.50", 123_450), ("-1\u{2019}234,50", -123_450),
             ("1\u{202F}234,50", 123_450), ("-12.50-", nil), ("(-12.50)", nil), ("(12.50", nil), ("()", nil), ("-", nil),
-            ("12-50", nil),
+            ("12-50", nil), ("1,234", nil), ("-100,000", nil), ("(12,345)", nil), ("0,125", 12), ("1234,567", 123_457),
         ]
         for (text, expected) in table { #expect(WrittenAmount.minorUnits(text, "usd") == expected, "\(text)") }
         #expect(WrittenAmount.minorUnits("1250", "jpy") == 1250 && WrittenAmount.minorUnits("1,250", "kwd") == 1250)

@@ -211,7 +211,7 @@ struct SimpleFINTests {
         let connector = connector()
         let access = access(try credential(try await paste(server.token, connector)))
         let accounts = try await connector.accounts(access)
-        #expect(accounts.map(\.id) == ["A1", "77", "A3"] && accounts.allSatisfy(\.isCategoryGuessed))
+        #expect(accounts.map(\.id) == ["A1|C1", "77|C2", "A3|C2"] && accounts.allSatisfy(\.isCategoryGuessed))
         #expect(accounts.map(\.institutionName) == ["My Bank", "Other Bank", "Other Bank"])
         #expect(accounts.map(\.last4) == ["1234", "9876", nil])
         #expect(accounts.map(\.subcategory) == [.checking, .creditCard, .other])
@@ -588,5 +588,52 @@ struct SimpleFINTests {
         } catch {
             #expect(!"\(error)".contains(canary))
         }
+    }
+}
+
+extension SimpleFINTests {
+    private func answer(_ text: String) throws -> SimpleFINAnswer {
+        try JSONDecoder().decode(SimpleFINAnswer.self, from: Data(text.utf8))
+    }
+
+    @Test("knows an account by its id and its bank, whatever else comes and goes")
+    func namesakes() throws {
+        let (one, two) = (#"{"id":"A","conn_id":"C1","name":"One"}"#, #"{"id":"A","conn_id":"C2","name":"Two"}"#)
+        let alone = try answer(#"{"accounts":[\#(one)]}"#)
+        let key = alone.key(of: alone.accounts[0])
+        #expect(try answer(#"{"accounts":[\#(two),\#(one)]}"#).account(key)?.name == "One")
+        #expect(try answer(#"{"accounts":[\#(two)]}"#).account(key) == nil)
+        let old = #"{"accounts":[{"org":{"domain":"b.example","sfin-url":"https://x"},"id":"A","name":"Old"}]}"#
+        let before = try answer(old)
+        let oldKey = before.key(of: before.accounts[0])
+        #expect(oldKey == "A|b.example")
+        let connections = #""connections":[{"conn_id":"C1","org_url":"https://b.example/"},{"conn_id":"C2"}]"#
+        #expect(try answer(#"{\#(connections),"accounts":[\#(two),\#(one)]}"#).account(oldKey)?.name == "One")
+        #expect(try answer(#"{"accounts":[\#(two),\#(one)]}"#).account("A") == nil, "it may be either")
+        #expect(try answer(#"{"accounts":[\#(two)]}"#).account("A")?.name == "Two", "linked when nothing told its bank")
+        let (odd, pair) = (#"{"id":"A|B","conn_id":"C"}"#, #"{"id":"A","conn_id":"B|C"}"#)
+        let joined = try answer(#"{"accounts":[\#(odd),\#(pair)]}"#)
+        #expect(joined.key(of: joined.accounts[0]) != joined.key(of: joined.accounts[1]))
+    }
+
+    @Test("takes no amount, balance or id from what is neither a number nor a text")
+    func booleans() throws {
+        let entries = #"{"id":"t1","posted":1,"amount":true},{"id":true,"posted":1,"amount":"1"},{"id":2,"amount":1}"#
+        let account = try answer(
+            #"{"accounts":[{"id":"A","balance":true,"available-balance":false,"transactions":[\#(entries)]}]}"#
+        ).accounts[0]
+        #expect(account.balance == nil && account.available == nil && account.transactions.map(\.id) == ["2"])
+    }
+
+    @Test("refuses an Access URL that is longer than any, or no address")
+    func longAddress() async throws {
+        let long = String(repeating: "p", count: 5000)
+        for url in ["https://u:\(long)@host/x", "https://u:p\u{E9}@host/x"] {
+            let server = try await LocalServer { _ in .init(body: url) }
+            let token = Data("\(server.url)/claim".utf8).base64EncodedString()
+            #expect(complaint(try await paste(token))?.contains("did not answer as SimpleFIN servers do") == true)
+            #expect(complaint(try await paste(url)) != nil)
+        }
+        #expect(complaint(try await paste("https://host/\(long)")) != nil)
     }
 }

@@ -44,6 +44,19 @@ struct JSONWebTokenTests {
         #expect(try JSONWebToken.claims(of: token, signedBy: keys(key)) == claims)
     }
 
+    @Test("are refused where they demand more of their reader than to check who signed")
+    func demands() throws {
+        let rsa = try _RSA.Signing.PrivateKey(keySize: .bits2048)
+        let key = try SigningKey(pem: rsa.pemRepresentation, id: nil)
+        for demand in [#"["b64"]"#, "[]", "null", "7"] {
+            let head = #"{"alg":"RS256","b64":false,"crit":\#(demand)}"#
+            let signed = [Array(head.utf8), claims].map(Secret.base64URL).joined(separator: ".")
+            let signature = try rsa.signature(for: Data(signed.utf8), padding: .insecurePKCS1v1_5)
+            let token = "\(signed).\(Secret.base64URL([UInt8](signature.rawRepresentation)))"
+            #expect(throws: VaultError.badSignature) { try JSONWebToken.claims(of: token, signedBy: keys(key)) }
+        }
+    }
+
     @Test("are refused when any letter was changed")
     func tampering() throws {
         let key = SigningKey()
