@@ -362,7 +362,7 @@ def test_a_newer_file_corrects_what_an_older_one_told(raw, server):
     )
     for _ in range(2):
         link(raw, server, corrections, customer)
-        refresh(raw, account["id"], "transactions")
+        settled(raw, account["id"], "transaction_refresh")
         listed = {one["id"]: one for one in transactions(raw, account["id"])}
         assert set(listed) == set(known.values())
         bakery, employer = listed[known["Bakery Xylophone"]], listed[known["Employer"]]
