@@ -103,7 +103,13 @@ public struct UploadedFile: Sendable {
     ) throws -> Bool {
         guard signIn.file != nil else { return false }
         guard let file = try given(at: signIn, db, world) else { throw replaced }
-        try db.execute("UPDATE upload SET authorization_id = \(authorization), expires = NULL WHERE \(file.row)")
+        let count = try db.execute(
+            """
+            UPDATE upload SET authorization_id = \(authorization), expires = NULL
+            WHERE \(file.row) AND (expires IS NULL OR expires > \(world.wall()))
+            """
+        )
+        guard count == 1 else { throw replaced }
         return true
     }
 

@@ -247,7 +247,8 @@ struct OFXNaming: Sendable {
         if raw.isPending, let reference = raw.reference { return (numbered("pending|\(reference)"), nil) }
         let words = [raw.checkNumber, raw.reference, raw.description].compactMap { $0 }.joined(separator: "|")
         let kind = raw.isPending ? "pending" : "posted"
-        return (numbered("\(kind)|\(readable.day.day)|\(readable.amount)|\(words)"), nil)
+        let name = "\(kind)|\(readable.day.day)|\(readable.amount)|\(readable.currency)|\(words)"
+        return (numbered(name), nil)
     }
 
     private mutating func numbered(_ id: String) -> String {

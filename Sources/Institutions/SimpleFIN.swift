@@ -199,8 +199,9 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             return windows.again
         }
         let found = try find(account, in: answer)
-        let isComplete = answer.isSound && answer.faults(of: found).isEmpty
         let transactions = found.transactions.compactMap { Self.transaction($0, found) }
+        // What cannot be read may be one that was pending before.
+        let isComplete = answer.isSound && answer.faults(of: found).isEmpty && transactions.count == found.entries
         return windows.page(Self.unique(transactions), isComplete: isComplete)
     }
 

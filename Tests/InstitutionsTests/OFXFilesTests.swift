@@ -555,6 +555,16 @@ extension OFXFilesTests {
         #expect(accounts.count == 1 && all.count == 2 && Set(all.map(\.id)).count == 2)
     }
 
+    @Test("tell what is alike in two currencies of an account apart")
+    func alikeInCurrencies() async throws {
+        let coffee = entry("20240102", "-3.00", "COFFEE")
+        let text = accounts([("1", "11111", coffee), ("1", "11111", coffee)])
+        let second = try #require(text.ranges(of: "USD").last)
+        let given = try await Given(text.replacingCharacters(in: second, with: "EUR"))
+        let all = try await given.transactions(try await given.accounts()[0]).all
+        #expect(all.map(\.currency) == ["usd", "eur"])
+    }
+
     @Test("bring accounts apart whose numbers only look alike when they are joined")
     func joined() async throws {
         let given = try await Given(accounts([("1|2", "3", ""), ("1", "2|3", ""), ("1\\", "2|3", "")]))
