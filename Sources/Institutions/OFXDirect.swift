@@ -332,7 +332,7 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
                 request.askStatement(secret(32), of: found, from: begin)
             }
             guard answer.refusal == nil else { continue }
-            try answer.keepStatements(of: found)
+            try answer.keepStatements(of: found, among: credential.accounts.map(\.account))
             return answer
         }
         throw .unsupported

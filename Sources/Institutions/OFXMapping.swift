@@ -13,8 +13,12 @@ extension OFXAccount {
 
     /// Whether a statement of this account answers the question for another's: a bank may leave out what it was told,
     /// write zeros before a number, or hide all of it but the end.
-    func answers(for asked: OFXAccount) -> Bool {
-        guard kind == asked.kind, type.isEmpty || asked.type.isEmpty || type == asked.type else { return false }
+    /// - Parameter others: all accounts that the person has there. Only where another has the same number do the bank's
+    ///   number and the type count, which banks do not always write alike.
+    func answers(for asked: OFXAccount, among others: [OFXAccount]) -> Bool {
+        func agree(_ told: String, _ wanted: String) -> Bool { told.isEmpty || wanted.isEmpty || told == wanted }
+        let isAlone = others.count { $0.kind == asked.kind && $0.number == asked.number } <= 1
+        guard kind == asked.kind, isAlone || agree(type, asked.type) && agree(bank, asked.bank) else { return false }
         let (told, wanted) = (Self.letters(number), Self.letters(asked.number))
         guard told != wanted else { return true }
         let end = told.drop { "*X#".contains($0) }

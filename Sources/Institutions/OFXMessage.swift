@@ -238,11 +238,15 @@ struct OFXAnswer: Sendable {
     }
 
     /// Leaves the statements of one account.
+    /// - Parameter others: as in ``OFXAccount/answers(for:among:)``.
     /// - Throws: `invalidResponse` where there are statements, and all of them are others'.
-    mutating func keepStatements(of account: OFXAccount) throws(ConnectorError) {
+    mutating func keepStatements(
+        of account: OFXAccount,
+        among others: [OFXAccount]
+    ) throws(ConnectorError) {
         let isOnly = statements.count == 1
         let own = statements.filter { statement, _ in
-            statement.account.answers(for: account) || isOnly && statement.account.number.isEmpty
+            statement.account.answers(for: account, among: others) || isOnly && statement.account.number.isEmpty
         }
         guard own.isEmpty == statements.isEmpty else { throw .invalidResponse }
         statements = own

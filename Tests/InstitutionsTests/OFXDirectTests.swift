@@ -469,4 +469,16 @@ extension OFXDirectTests {
             }
         }
     }
+    @Test("tells accounts with one number apart by their type and their bank, and only those")
+    func namesakes() {
+        func account(_ bank: String, _ number: String, _ type: String) -> OFXAccount {
+            OFXAccount(kind: .bank, bank: bank, number: number, type: type)
+        }
+        let (daily, saved) = (account("1", "77", "CHECKING"), account("1", "77", "SAVINGS"))
+        let far = account("2", "77", "")
+        #expect(saved.answers(for: daily, among: [daily]))
+        #expect(!saved.answers(for: daily, among: [daily, saved]) && daily.answers(for: daily, among: [daily, saved]))
+        #expect(far.answers(for: daily, among: [daily]) && !far.answers(for: daily, among: [daily, far]))
+        #expect(!OFXAccount(kind: .card, number: "77").answers(for: daily, among: [daily]))
+    }
 }
