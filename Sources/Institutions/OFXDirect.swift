@@ -298,10 +298,13 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         }
         let answer = try await statement(of: account, from: begin, access)
         var page = OFXPage()
-        let corrected = Set(answer.statements.flatMap(\.transactions).compactMap(\.correctedFITID))
-        guard corrected.count <= OFXIndex.maximumCorrections else { throw .invalidResponse }
-        for fitid in corrected { try await page.learn(fitid, access.known) }
         for (statement, transactions) in answer.statements {
+            let corrections = transactions.filter { $0.correctedFITID != nil }
+            guard corrections.count <= OFXIndex.maximumCorrections else { throw .invalidResponse }
+            for raw in corrections {
+                let readable = raw.readable(in: statement.usableCurrency)
+                try await page.learn(from: raw, readable, until: statement.lastDay, access.known)
+            }
             page.take(transactions, in: statement.usableCurrency)
         }
         return TransactionPage(

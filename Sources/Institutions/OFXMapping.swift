@@ -131,6 +131,9 @@ extension OFXStatement {
         return current
     }
 
+    /// The last day that it can tell of.
+    var lastDay: String? { ends.flatMap { OFXDate($0)?.day } }
+
     /// Over which moments a list of pending transactions is proof that there are no others.
     var completeWindow: Range<Int64>? {
         guard let pendingAsOf else { return nil }
@@ -204,11 +207,12 @@ extension OFXTransaction {
         return currency.lowercased()
     }
 
-    /// Whether ``Readable/id(_:)`` made an id of a FITID.
-    static func isID(_ id: String, of fitid: String) -> Bool {
-        guard id.hasPrefix("\(fitid)|") else { return false }
+    /// The day in an id that ``Readable/id(_:)`` made of a FITID; nil for any other id.
+    static func day(of id: String, fitid: String) -> String? {
+        guard id.hasPrefix("\(fitid)|") else { return nil }
         let rest = id.dropFirst(fitid.count + 1).split(separator: "|", omittingEmptySubsequences: false)
-        return rest.count == 2 && rest[0].utf8.count == 8 && rest.allSatisfy { Int64($0) != nil }
+        guard rest.count == 2, rest[0].utf8.count == 8, rest.allSatisfy({ Int64($0) != nil }) else { return nil }
+        return String(rest[0])
     }
 
     /// Whether another transaction can correct it. One that names itself means the one that had its name before.

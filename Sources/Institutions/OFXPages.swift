@@ -104,7 +104,7 @@ struct OFXPages: Sendable {
                         return true
                     }
                     group = own ?? group
-                    if let fitid = raw.correctedFITID { try await page.learn(fitid, known) }
+                    try await page.learn(from: raw, readable, until: statement.lastDay, known)
                     if !raw.isPending || place.statement == newestPending { page.take(raw, readable) }
                     (offset, path) = (decoder.reader.offset, decoder.reader.path)
                 case .statement:
@@ -143,10 +143,23 @@ struct OFXPage: Sendable {
         superseded = Set(corrections.values)
     }
 
-    /// Looks up what a correction is about that came after it was told, in an earlier file or answer.
-    mutating func learn(_ fitid: String, _ known: Access.Known) async throws(ConnectorError) {
-        guard corrections[fitid] == nil else { return }
-        corrections[fitid] = try await known("\(fitid)|").first { OFXTransaction.isID($0, of: fitid) }
+    /// Looks up what a correction is about that was told before, in an earlier file or answer. One that was carried out
+    /// already is about nothing any more: where the bank counts anew, its FITID is another transaction's by then.
+    /// - Parameter lastDay: the last day that its statement can tell of, nil where that is not known.
+    mutating func learn(
+        from raw: OFXTransaction,
+        _ readable: OFXTransaction.Readable?,
+        until lastDay: String?,
+        _ known: Access.Known
+    ) async throws(ConnectorError) {
+        guard let fitid = raw.correctedFITID, corrections[fitid] == nil else { return }
+        if let own = raw.fitid, let id = readable?.id(own), !raw.isDeletion {
+            guard try await !known(id).contains(id) else { return }
+        }
+        corrections[fitid] = try await known("\(fitid)|").first { id in
+            guard let day = OFXTransaction.day(of: id, fitid: fitid) else { return false }
+            return lastDay.map { day <= $0 } ?? true
+        }
     }
 
     /// Of those that are alike, each statement tells all again.

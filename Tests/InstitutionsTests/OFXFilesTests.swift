@@ -492,8 +492,14 @@ extension OFXFilesTests {
             + entry("20240205", "0", "", fitid: "9", corrects: "2", "DELETE")
             + entry("20240205", "-5.00", "NEW", fitid: "7", corrects: "3")
             + entry("20240205", "-6.00", "SELF", fitid: "4", corrects: "4")
-        let given = try await Given(OFXSamples.statement(text))
-        let stored = ["1|x|20240102|-5", "1|20240102|-1000", "2|20240103|-2000", "4|20240102|-700"]
+            + entry("20240205", "-8.00", "DONE", fitid: "5", corrects: "6")
+            + entry("20240205", "0", "", fitid: "11", corrects: "10", "DELETE")
+        let days = "<BANKTRANLIST><DTSTART>20240201<DTEND>20240229"
+        let given = try await Given(OFXSamples.statement(text).replacing("<BANKTRANLIST>", with: days))
+        let stored = [
+            "1|x|20240102|-5", "1|20240102|-1000", "2|20240103|-2000", "4|20240102|-700", "5|20240205|-800",
+            "6|20240220|-900", "10|20240301|-100",
+        ]
         let access = Access(
             institution: OFXFiles.standard,
             holder: "cus_A",
@@ -504,8 +510,8 @@ extension OFXFilesTests {
         ) { _ throws(ConnectorError) in throw .unsupported }
         let page = try await files.transactions(of: given.accounts()[0].reference, after: nil, access)
         #expect(page.removed == ["2|20240103|-2000"])
-        #expect(page.transactions.map(\.replaces) == ["1|20240102|-1000", nil, "4|20240102|-700"])
-        #expect(page.transactions.map(\.isCorrection) == [true, false, true])
+        #expect(page.transactions.map(\.replaces) == ["1|20240102|-1000", nil, "4|20240102|-700", nil])
+        #expect(page.transactions.map(\.isCorrection) == [true, false, true, false])
     }
 
     @Test("tell those without a FITID apart, however far they are from each other")
