@@ -28,7 +28,7 @@ final class Bank: BalanceProviding, OwnershipProviding, TransactionProviding {
     var institutions: [Institution] { [Self.institution] }
     private let balances: Answer<Balance>
     private let pages: @Sendable ([UInt8]?, Access) async throws(ConnectorError) -> TransactionPage
-    private let asked = Mutex(0)
+    private let asked = Mutex<[Int64]>([])
     private let atOnce = Mutex((now: 0, most: 0))
 
     init(
@@ -49,14 +49,17 @@ final class Bank: BalanceProviding, OwnershipProviding, TransactionProviding {
     }
 
     /// How often it was asked for anything.
-    var calls: Int { asked.withLock { $0 } }
+    var calls: Int { asked.withLock { $0.count } }
+    /// When it was asked, by the clock of the workers.
+    var moments: [Int64] { asked.withLock { $0 } }
     /// How many calls there were at the same time, at most.
     var mostAtOnce: Int { atOnce.withLock { $0.most } }
 
     private func counted<T>(
+        _ access: Access,
         _ answer: () async throws(ConnectorError) -> T
     ) async throws(ConnectorError) -> T {
-        asked.withLock { $0 += 1 }
+        asked.withLock { $0.append(access.now) }
         atOnce.withLock { $0 = ($0.now + 1, max($0.most, $0.now + 1)) }
         defer { atOnce.withLock { $0.now -= 1 } }
         return try await answer()
@@ -73,14 +76,14 @@ final class Bank: BalanceProviding, OwnershipProviding, TransactionProviding {
     func accounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] { [] }
 
     func balance(of account: BankAccount.Reference, _ access: Access) async throws(ConnectorError) -> Balance {
-        try await counted { () async throws(ConnectorError) in try await balances(access) }
+        try await counted(access) { () async throws(ConnectorError) in try await balances(access) }
     }
 
     func owners(
         of account: BankAccount.Reference,
         _ access: Access
     ) async throws(ConnectorError) -> [Institutions.Owner] {
-        try await counted { () async throws(ConnectorError) in
+        try await counted(access) { () async throws(ConnectorError) in
             [.init(name: "Ada", email: nil, phone: nil, address: nil)]
         }
     }
@@ -90,7 +93,7 @@ final class Bank: BalanceProviding, OwnershipProviding, TransactionProviding {
         after cursor: [UInt8]?,
         _ access: Access
     ) async throws(ConnectorError) -> TransactionPage {
-        try await counted { () async throws(ConnectorError) in try await pages(cursor, access) }
+        try await counted(access) { () async throws(ConnectorError) in try await pages(cursor, access) }
     }
 }
 
