@@ -3,7 +3,8 @@
 ///
 /// `prompting` → `authorized` → `selected`, or `cancelled` or `failed` at any time before. A sign-in belongs to one
 /// Session and is found from no other, but by the `state` with which a person comes back from the institution's own
-/// pages: that is good once and for ten minutes, and stored as a digest.
+/// pages: that is good once and for ten minutes, and stored as a digest. Where it was answered with a file, what it
+/// opens goes with that file and no other.
 
 public import Database
 public import Vault

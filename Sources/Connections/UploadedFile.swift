@@ -2,7 +2,9 @@
 ///
 /// `receiving` → `complete`. Until accounts are linked with it it belongs to its sign-in and is forgotten after a day;
 /// then it belongs to the authorization and goes with that. A Session has one file that nothing is linked with at most:
-/// a new one takes the place of the one before. Nothing of a file is readable in the database, not even its name.
+/// a new one takes the place of the one before, with which nothing can be done any more. A sign-in notes the file that
+/// it was answered with, and accounts are linked with that one or not at all. Nothing of a file is readable in the
+/// database, not even its name.
 
 public import Database
 public import Vault
@@ -78,8 +80,7 @@ public struct UploadedFile: Sendable {
         (self.size, status) = (size, .complete)
         let count = try db.execute(
             """
-            UPDATE upload SET size = \(size), status = \(status.rawValue)
-            WHERE \(row) AND expires > \(world.wall())
+            UPDATE upload SET size = \(size), status = \(status.rawValue) WHERE \(row) AND \(Self.isKept(world))
             """
         )
         guard count == 1 else { throw Self.replaced }
@@ -101,12 +102,11 @@ public struct UploadedFile: Sendable {
         _ db: Connection,
         _ world: World
     ) throws -> Bool {
-        guard signIn.file != nil else { return false }
-        guard let file = try given(at: signIn, db, world) else { throw replaced }
+        guard let id = signIn.file else { return false }
         let count = try db.execute(
             """
             UPDATE upload SET authorization_id = \(authorization), expires = NULL
-            WHERE \(file.row) AND (expires IS NULL OR expires > \(world.wall()))
+            WHERE \(row(id, in: signIn.scope)) AND \(isKept(world))
             """
         )
         guard count == 1 else { throw replaced }
@@ -135,7 +135,14 @@ public struct UploadedFile: Sendable {
 
     // MARK: Statements
 
-    private var row: SQL { "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)" }
+    private var row: SQL { Self.row(id, in: scope) }
+
+    private static func row(_ id: String, in scope: Scope) -> SQL {
+        "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)"
+    }
+
+    /// Whether its time is not over, and no other took its place.
+    private static func isKept(_ world: World) -> SQL { "(expires IS NULL OR expires > \(world.wall()))" }
 
     /// A file of a sign-in that is all there; nil for any other, and for one whose place another took.
     public static func find(
@@ -145,10 +152,7 @@ public struct UploadedFile: Sendable {
         _ world: World
     ) throws -> UploadedFile? {
         try first(
-            """
-            id = \(id) AND auth_session = \(signIn.id) AND status = 'complete'
-            AND (expires IS NULL OR expires > \(world.wall()))
-            """,
+            "id = \(id) AND auth_session = \(signIn.id) AND status = 'complete' AND \(isKept(world))",
             in: signIn.scope,
             db
         )
