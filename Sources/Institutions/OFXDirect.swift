@@ -299,13 +299,7 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         let answer = try await statement(of: account, from: begin, access)
         var page = OFXPage()
         for (statement, transactions) in answer.statements {
-            let corrections = transactions.filter { $0.correctedFITID != nil }
-            guard corrections.count <= OFXIndex.maximumCorrections else { throw .invalidResponse }
-            for raw in corrections {
-                let readable = raw.readable(in: statement.usableCurrency)
-                try await page.learn(from: raw, readable, until: statement.lastDay, access.known)
-            }
-            page.take(transactions, in: statement.usableCurrency)
+            try await page.take(transactions, of: statement, access.known)
         }
         return TransactionPage(
             transactions: page.transactions,

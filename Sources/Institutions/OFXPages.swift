@@ -146,7 +146,7 @@ struct OFXPage: Sendable {
     /// Looks up what a correction is about that was told before, in an earlier file or answer. One that was carried out
     /// already is about nothing any more: where the bank counts anew, its FITID is another transaction's by then.
     /// - Parameter lastDay: the last day that its statement can tell of, nil where that is not known.
-    mutating func learn(
+    fileprivate mutating func learn(
         from raw: OFXTransaction,
         _ readable: OFXTransaction.Readable?,
         until lastDay: String?,
@@ -163,25 +163,36 @@ struct OFXPage: Sendable {
     }
 
     /// Of those that are alike, each statement tells all again.
-    mutating func beginStatement() {
+    fileprivate mutating func beginStatement() {
         naming = OFXNaming()
     }
 
     /// Takes the transactions of a whole statement.
-    mutating func take(_ statement: [OFXTransaction], in currency: String?) {
+    /// - Parameter known: ``Access/known``.
+    mutating func take(
+        _ transactions: [OFXTransaction],
+        of statement: OFXStatement,
+        _ known: Access.Known
+    ) async throws(ConnectorError) {
         beginStatement()
-        let corrected = Set(statement.compactMap(\.correctedFITID))
-        for raw in statement where raw.mayBeCorrected {
+        let currency = statement.usableCurrency
+        let corrections = transactions.filter { $0.correctedFITID != nil }
+        guard corrections.count <= OFXIndex.maximumCorrections else { throw .invalidResponse }
+        let corrected = Set(corrections.compactMap(\.correctedFITID))
+        for raw in transactions where raw.mayBeCorrected {
             guard let fitid = raw.fitid, corrected.contains(fitid), let readable = raw.readable(in: currency) else {
                 continue
             }
-            corrections[fitid] = readable.id(fitid)
+            self.corrections[fitid] = readable.id(fitid)
             superseded.insert(readable.id(fitid))
         }
-        for raw in statement { take(raw, raw.readable(in: currency)) }
+        for raw in corrections {
+            try await learn(from: raw, raw.readable(in: currency), until: statement.lastDay, known)
+        }
+        for raw in transactions { take(raw, raw.readable(in: currency)) }
     }
 
-    mutating func take(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable?) {
+    fileprivate mutating func take(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable?) {
         let former = raw.correctedFITID.flatMap { corrections[$0] }
         if raw.isDeletion {
             if let former { removed.append(former) }

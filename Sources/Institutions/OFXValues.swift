@@ -87,12 +87,9 @@ enum WrittenAmount {
     /// than a thousand or little more than one.
     static func minorUnits(_ text: String, _ currency: String) -> Int64? {
         guard let number = canonical(text) else { return nil }
-        if let comma = text.firstIndex(of: ","), !text.contains("."), text.lastIndex(of: ",") == comma {
-            let fraction = text[comma...].dropFirst().prefix { $0.isNumber }
-            let whole = text[..<comma].filter { $0.isNumber }
-            let mayBeGroups = fraction.count == 3 && (1...3).contains(whole.count) && whole.first != "0"
-            guard !mayBeGroups || Money.exponent(of: currency) == 3 else { return nil }
-        }
+        let parts = number.drop { $0 == "-" }.split(separator: ".")
+        let isLikeGroups = parts.count == 2 && parts[1].count == 3 && parts[0].count <= 3 && parts[0].first != "0"
+        guard text.contains(".") || !isLikeGroups || Money.exponent(of: currency) == 3 else { return nil }
         return Money(number, currency)?.minorUnits
     }
 

@@ -112,9 +112,6 @@ private func access(
     }
 }
 
-/// The same under a name that no constant of a test hides.
-private func reached(_ credential: [UInt8], now: Int64) -> Access { access(credential, now: now) }
-
 private func connector() -> SimpleFIN {
     SimpleFIN(line: Line(Outbound(policy: .withLoopback), patience: .seconds(120)))
 }
@@ -215,25 +212,26 @@ struct SimpleFINTests {
     func second() async throws {
         let server = try await SimpleFINServer()
         let connector = connector()
-        let access = access(try credential(try await paste(server.token, connector)))
-        let accounts = try await connector.accounts(access)
+        let opened = try credential(try await paste(server.token, connector))
+        let first = access(opened)
+        let accounts = try await connector.accounts(first)
         #expect(accounts.map(\.id) == ["A1|C1", "77|C2", "A3|C2"] && accounts.allSatisfy(\.isCategoryGuessed))
         #expect(accounts.map(\.institutionName) == ["My Bank", "Other Bank", "Other Bank"])
         #expect(accounts.map(\.last4) == ["1234", "9876", nil])
         #expect(accounts.map(\.subcategory) == [.checking, .creditCard, .other])
         #expect(accounts.map { $0.refusal != nil } == [false, false, true], "miles are no currency")
-        let cash = try await connector.balance(of: accounts[0].reference, access)
+        let cash = try await connector.balance(of: accounts[0].reference, first)
         #expect(cash.current == ["usd": 10_023] && cash.kind == .cash(available: ["usd": 7523]))
         #expect(cash.asOf == 1_789_990_000)
-        let card = try await connector.balance(of: accounts[1].reference, access)
+        let card = try await connector.balance(of: accounts[1].reference, first)
         #expect(card.current == ["eur": -25_000] && card.kind == .credit(used: ["eur": -25_000]))
         await #expect(throws: ConnectorError.unsupported) {
-            try await connector.balance(of: accounts[2].reference, access)
+            try await connector.balance(of: accounts[2].reference, first)
         }
         var (cursor, all): ([UInt8]?, [BankTransaction]) = (nil, [])
         var window: Range<Int64>?
         for _ in 0..<10 {
-            let page = try await connector.transactions(of: accounts[0].reference, after: cursor, access)
+            let page = try await connector.transactions(of: accounts[0].reference, after: cursor, first)
             all = page.transactions
             (cursor, window) = (page.cursor, page.completeWindow)
             if !page.hasMore { break }
@@ -244,7 +242,7 @@ struct SimpleFINTests {
         #expect(all.map(\.description) == ["Uncle Frank's Bait Shop", "Kiosk", "Employer"])
         #expect(window == nil, "one that cannot be read may be one that was pending")
         server.state.withLock { $0.accounts = SimpleFINServer.readable }
-        let later = reached(access.credential, now: now + 700)
+        let later = access(opened, now: now + 700)
         let page = try await connector.transactions(of: accounts[0].reference, after: cursor, later)
         #expect(page.completeWindow?.contains(1_789_950_000) == true, "a pending one that is gone would be void")
         #expect(!server.asked.contains { $0.path.contains(canary) || $0.query.values.contains { $0.contains(canary) } })
