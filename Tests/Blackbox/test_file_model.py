@@ -1,5 +1,6 @@
-"""Files of a bank of chance, one after the other, against what the bank knows: whatever overlaps, in whatever order it
-comes, with and without ids and corrections, each transaction is there once and as it was told last."""
+"""Files of a bank of chance, each newer than the one before, against what the bank knows: whatever overlaps, in
+whatever order it comes, with and without ids and corrections, each transaction is there once and as it was told last. A
+file that is older than one before it is not among them."""
 
 import collections
 import random
