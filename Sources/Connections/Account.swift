@@ -54,6 +54,8 @@ public struct Account: Sendable {
         public fileprivate(set) var supportsPayments: Bool
         /// What is told of the account's numbers, as JSON; nil where there are none.
         fileprivate(set) var numbers: String?
+        /// The institution did not say which there are: what is known of an account that was linked before stays.
+        let areNumbersUnknown: Bool
         /// When the institution will end the link, seconds since the Unix epoch.
         public fileprivate(set) var expectedDeactivation: Int64?
         /// The institution ends the link as soon as the Session is done.
@@ -74,6 +76,7 @@ public struct Account: Sendable {
             subcategory: String,
             supportsPayments: Bool,
             numbers: String?,
+            areNumbersUnknown: Bool = false,
             expectedDeactivation: Int64?,
             closesAfterLinking: Bool,
             institutionName: String? = nil,
@@ -87,6 +90,7 @@ public struct Account: Sendable {
             self.subcategory = subcategory
             self.supportsPayments = supportsPayments
             self.numbers = numbers
+            self.areNumbersUnknown = areNumbersUnknown
             self.expectedDeactivation = expectedDeactivation
             self.closesAfterLinking = closesAfterLinking
             self.institutionName = institutionName
@@ -348,6 +352,10 @@ public struct Account: Sendable {
     ) throws {
         let before = self
         self.details = details
+        if details.areNumbersUnknown {
+            self.details.numbers = before.details.numbers
+            self.details.supportsPayments = before.details.supportsPayments
+        }
         self.authorization = authorization.id
         permissions = configuration.permissions
         if !permissions.contains(Refresh.Feature.transactions.permission) { subscriptions = [] }

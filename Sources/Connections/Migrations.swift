@@ -9,8 +9,24 @@ public import Database
 public enum Migrations {
     public static let all: [Migration] = [
         first, moving, data, webhooks, institutionsPages, revocations, uploads, covering, withEvents, failures,
-        answeredWith,
+        answeredWith, formerNames,
     ]
+
+    /// What institutions called transactions before, and the transaction that stands for each name now; none where it
+    /// is empty.
+    private static let formerNames = Migration([
+        """
+        CREATE TABLE former_transaction_name (
+            merchant {key} NOT NULL,
+            livemode {int} NOT NULL,
+            account {key} NOT NULL,
+            institution_id {key} NOT NULL,
+            transaction_id {key} NOT NULL,
+            through {int} NOT NULL,
+            PRIMARY KEY (merchant, livemode, account, institution_id)
+        ) {clustered}
+        """
+    ])
 
     /// Which file a sign-in was answered with: files are found by it.
     private static let answeredWith = Migration([

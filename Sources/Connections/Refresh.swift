@@ -394,7 +394,8 @@ extension Refresh.Claim {
     /// - Parameter cursor: how far the connector has come with it, nil where more of the same page follows.
     public func ingest(
         _ entries: [Transaction.Entry],
-        removed: [String],
+        removed: [String] = [],
+        retractions: [Transaction.Retraction] = [],
         cursor: [UInt8]?,
         _ db: Connection,
         _ world: World
@@ -403,6 +404,7 @@ extension Refresh.Claim {
         let batch = Transaction.Batch(account: account, scope: scope, refresh: number, now: world.now())
         try batch.ingest(entries, db, world)
         try batch.remove(removed, db)
+        try batch.retract(retractions, db)
         guard let cursor else { return }
         try db.execute("UPDATE refresh SET cursor = \(cursor), retries = 0 WHERE \(row)")
     }

@@ -32,10 +32,11 @@ public struct Transaction: Sendable {
     public struct Entry: Sendable {
         /// The institution's own name for it, unique on the account.
         public let institutionID: String
-        /// The name of the one whose place it takes; nil where there is none. One that is not pending keeps its place,
-        /// unless this is a correction.
+        /// The name of the pending one whose place it takes; nil where there is none. One that is not pending keeps its
+        /// place.
         public let replaces: String?
-        public let isCorrection: Bool
+        /// The names of those whose place it takes whatever they are, as they were wrong.
+        public let corrects: [String]
         /// Minor units, negative for money that left the account.
         public let amount: Int64
         public let currency: String
@@ -48,7 +49,7 @@ public struct Transaction: Sendable {
         public init(
             institutionID: String,
             replaces: String?,
-            isCorrection: Bool = false,
+            corrects: [String] = [],
             amount: Int64,
             currency: String,
             description: String,
@@ -58,123 +59,13 @@ public struct Transaction: Sendable {
         ) {
             self.institutionID = institutionID
             self.replaces = replaces
-            self.isCorrection = isCorrection
+            self.corrects = corrects
             self.amount = amount
             self.currency = currency
             self.description = description
             self.status = status
             self.transactedAt = transactedAt
             self.settledAt = settledAt
-        }
-    }
-
-    // MARK: Transitions
-
-    /// What one refresh writes of an account's transactions. Writing the same again changes nothing.
-    struct Batch {
-        let account: String
-        let scope: Scope
-        /// The refresh's number on the account.
-        let refresh: Int64
-        let now: Int64
-
-        private var mine: SQL {
-            "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND account = \(account)"
-        }
-
-        func ingest(_ entries: [Entry], _ db: Connection, _ world: World) throws {
-            for entry in entries {
-                if let replaced = entry.replaces, replaced != entry.institutionID {
-                    try rename(replaced, to: entry, db)
-                }
-                try upsert(entry, db, world)
-            }
-        }
-
-        /// The row is inserted, or changed where it is another; a transaction that was posted keeps that moment when
-        /// it becomes void. That it was seen is noted of those alone that may vanish.
-        private func upsert(_ entry: Entry, _ db: Connection, _ world: World) throws {
-            let settled = entry.settledAt ?? (entry.status == .posted ? entry.transactedAt : now)
-            let postedAt = entry.status == .posted ? settled : 0
-            let voidAt = entry.status == .void ? settled : 0
-            try db.execute(
-                """
-                INSERT INTO bank_transaction (merchant, livemode, account, transacted_at, id, institution_id, amount,
-                    currency, description, status, posted_at, void_at, updated, refresh, seen)
-                VALUES (\(scope.merchant), \(scope.livemode), \(account), \(entry.transactedAt),
-                    \(world.id(.transaction)), \(entry.institutionID), \(entry.amount), \(entry.currency),
-                    \(entry.description), \(entry.status.rawValue), \(postedAt), \(voidAt), \(now), \(refresh),
-                    \(refresh))
-                ON CONFLICT (merchant, livemode, account, institution_id) DO UPDATE SET
-                    transacted_at = excluded.transacted_at, amount = excluded.amount, currency = excluded.currency,
-                    description = excluded.description, status = excluded.status,
-                    posted_at = CASE WHEN excluded.status = 'void' THEN bank_transaction.posted_at
-                        ELSE excluded.posted_at END,
-                    void_at = excluded.void_at, updated = excluded.updated, refresh = excluded.refresh,
-                    seen = excluded.seen
-                WHERE (bank_transaction.transacted_at, bank_transaction.amount, bank_transaction.currency,
-                        bank_transaction.description, bank_transaction.status)
-                    <> (excluded.transacted_at, excluded.amount, excluded.currency, excluded.description,
-                        excluded.status)
-                """
-            )
-            if entry.status == .pending {
-                try db.execute(
-                    """
-                    UPDATE bank_transaction SET seen = \(refresh) WHERE \(mine)
-                    AND institution_id = \(entry.institutionID) AND seen < \(refresh)
-                    """
-                )
-            }
-        }
-
-        /// A pending transaction that goes on under another name of the institution keeps its id. Where both names are
-        /// known already, the old one has nothing left to stand for. One that is posted is what a refund refers to: it
-        /// stays, unless it is corrected.
-        private func rename(_ old: String, to entry: Entry, _ db: Connection) throws {
-            let new = entry.institutionID
-            let known = try db.all(
-                """
-                SELECT institution_id, status FROM bank_transaction
-                WHERE \(mine) AND institution_id IN (\(old), \(new))
-                """
-            ) { (name: try $0.text(0), status: try $0.choice(1, of: Status.self)) }
-            guard let former = known.first(where: { $0.name == old }), former.status == .pending || entry.isCorrection
-            else { return }
-            if known.contains(where: { $0.name == new }) {
-                try remove([old], db)
-            } else {
-                try db.execute(
-                    "UPDATE bank_transaction SET institution_id = \(new) WHERE \(mine) AND institution_id = \(old)"
-                )
-            }
-        }
-
-        /// What the institution took back becomes void.
-        func remove(_ institutionIDs: [String], _ db: Connection) throws {
-            for id in institutionIDs {
-                try db.execute(
-                    """
-                    UPDATE bank_transaction SET status = 'void', void_at = \(now), updated = \(now),
-                        refresh = \(refresh), seen = \(refresh)
-                    WHERE \(mine) AND institution_id = \(id) AND status <> 'void'
-                    """
-                )
-            }
-        }
-
-        /// - Returns: whether there may be more: a bounded number becomes void at a time.
-        func voidUnseen(in window: Range<Int64>, _ db: Connection) throws -> Bool {
-            let limit = 500
-            let vanished = try db.all(
-                """
-                SELECT institution_id FROM bank_transaction WHERE \(mine) AND status = 'pending'
-                AND transacted_at >= \(window.lowerBound) AND transacted_at < \(window.upperBound)
-                AND seen < \(refresh) LIMIT \(limit)
-                """
-            ) { try $0.text(0) }
-            try remove(vanished, db)
-            return vanished.count == limit
         }
     }
 
@@ -212,8 +103,8 @@ public struct Transaction: Sendable {
         return found
     }
 
-    /// What the institution calls those of an account whose names begin so and that are not void: the newest first, at
-    /// most ten.
+    /// What the institution calls those of an account whose names begin so: at most ten that are not void, the newest
+    /// first, and then at most ten names that are over.
     public static func names(
         beginning: String,
         ofAccount account: String,
@@ -221,14 +112,20 @@ public struct Transaction: Sendable {
         _ db: Connection
     ) throws -> [String] {
         // No name goes on with the last of all letters.
-        try db.all(
+        let these: SQL = """
+            merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND account = \(account)
+            AND institution_id >= \(beginning) AND institution_id < \(beginning + "\u{10FFFF}")
             """
-            SELECT institution_id FROM bank_transaction WHERE merchant = \(scope.merchant)
-            AND livemode = \(scope.livemode) AND account = \(account) AND institution_id >= \(beginning)
-            AND institution_id < \(beginning + "\u{10FFFF}") AND status <> 'void'
+        let current = try db.all(
+            """
+            SELECT institution_id FROM bank_transaction WHERE \(these) AND status <> 'void'
             ORDER BY transacted_at DESC, id DESC LIMIT 10
             """
         ) { try $0.text(0) }
+        let former = try db.all(
+            "SELECT institution_id FROM former_transaction_name WHERE \(these) ORDER BY institution_id DESC LIMIT 10"
+        ) { try $0.text(0) }
+        return current + former.filter { !current.contains($0) }
     }
 
     private static let kind = "financial_connections.transaction"

@@ -63,7 +63,11 @@ public struct UploadedFile: Sendable {
 
     private func pieceID(_ number: Int) -> String { "\(id)/\(number)" }
 
-    public func append(_ pieces: [Piece], _ db: Connection) throws {
+    /// - Throws: where another took its place meanwhile.
+    public func append(_ pieces: [Piece], _ db: Connection, _ world: World) throws {
+        // As long as this is written the row cannot go, and with it what forgets the pieces.
+        let count = try db.execute("UPDATE upload SET status = status WHERE \(row) AND \(Self.isKept(world))")
+        guard count == 1 else { throw Self.replaced }
         for piece in pieces {
             try db.execute(
                 """

@@ -63,10 +63,11 @@ public struct BankTransaction: Sendable, Equatable {
     /// The institution's own name for it, unique on the account.
     public let id: String
     /// The pending transaction, by its `id`, that this one takes the place of; nil where it has no forerunner or keeps
-    /// the forerunner's id. One that is posted by then stays as it is, unless this is a correction.
+    /// the forerunner's id. One that is posted by then stays as it is.
     public let replaces: String?
-    /// The institution says that what it told before was wrong: what this replaces may be posted.
-    public let isCorrection: Bool
+    /// Ids of transactions that the institution says were wrong: whatever they are, this takes their place, and what is
+    /// told under these ids later does not count. Ids of corrections that were corrected themselves may be among them.
+    public let corrects: [String]
     /// Negative for money that left the account.
     public let amount: Int64
     public let currency: String
@@ -79,7 +80,7 @@ public struct BankTransaction: Sendable, Equatable {
     public init(
         id: String,
         replaces: String? = nil,
-        isCorrection: Bool = false,
+        corrects: [String] = [],
         amount: Int64,
         currency: String,
         description: String,
@@ -89,7 +90,7 @@ public struct BankTransaction: Sendable, Equatable {
     ) {
         self.id = id
         self.replaces = replaces
-        self.isCorrection = isCorrection
+        self.corrects = corrects
         self.amount = amount
         self.currency = currency
         self.description = Words.tidy(description)
@@ -103,10 +104,28 @@ public struct BankTransaction: Sendable, Equatable {
 }
 
 public struct TransactionPage: Sendable, Equatable {
+    /// A correction that takes transactions back for good: they become void, and what is told under their ids later, by
+    /// an older file or a narrower answer, does not count.
+    public struct Retraction: Sendable, Equatable {
+        /// The institution's own name for it, unique on the account: it is carried out once.
+        public let id: String
+        public let retracts: [String]
+
+        public init(id: String, retracts: [String]) {
+            self.id = id
+            self.retracts = retracts
+        }
+
+        /// Whether it can be told from others; what cannot is left out.
+        public var isNamed: Bool { Words.isID(id) }
+    }
+
     /// New ones and known ones; those that did not change do no harm.
     public let transactions: [BankTransaction]
-    /// Ids of transactions that the institution took back: they become void.
+    /// Ids of transactions that the institution took back: they become void. One that is told again is there again.
     public let removed: [String]
+    /// What the institution says should never have been told.
+    public let retractions: [Retraction]
     /// The connector's own note of how far it is, opaque to all others; handed back for the next page or refresh.
     public let cursor: [UInt8]
     public let hasMore: Bool
@@ -117,12 +136,14 @@ public struct TransactionPage: Sendable, Equatable {
     public init(
         transactions: [BankTransaction],
         removed: [String] = [],
+        retractions: [Retraction] = [],
         cursor: [UInt8],
         hasMore: Bool,
         completeWindow: Range<Int64>? = nil
     ) {
         self.transactions = transactions
         self.removed = removed
+        self.retractions = retractions
         self.cursor = cursor
         self.hasMore = hasMore
         self.completeWindow = completeWindow

@@ -175,6 +175,9 @@ public struct BankAccount: Sendable, Equatable {
     /// Whether account numbers for ACH can be had: only then can a `us_bank_account` be made from it.
     public let supportsPayments: Bool
     public let numbers: [Numbers]
+    /// The institution did not say just now which numbers there are: where the account was linked before, what was told
+    /// then counts.
+    public let areNumbersUnknown: Bool
     /// When the institution has said that it will end the consent, seconds since the Unix epoch.
     public let expectedDeactivation: Int64?
     /// The institution closes the link right after it was made.
@@ -195,6 +198,7 @@ public struct BankAccount: Sendable, Equatable {
         subcategory: Subcategory,
         supportsPayments: Bool,
         numbers: [Numbers] = [],
+        areNumbersUnknown: Bool = false,
         expectedDeactivation: Int64? = nil,
         closesAfterLinking: Bool = false,
         institutionName: String? = nil,
@@ -208,6 +212,7 @@ public struct BankAccount: Sendable, Equatable {
         self.subcategory = subcategory
         self.supportsPayments = supportsPayments
         self.numbers = numbers
+        self.areNumbersUnknown = areNumbersUnknown
         self.expectedDeactivation = expectedDeactivation
         self.closesAfterLinking = closesAfterLinking
         self.institutionName = institutionName.map(Words.tidy)

@@ -179,34 +179,80 @@ public struct FDX: Connector {
             page = next
         }
         let expiry = try await consentExpiryIfTold(&call)
-        var accounts: [BankAccount] = []
         var ids: Set<String> = []
-        for account in found where account.value.status != "CLOSED" {
-            guard let id = account.value.accountId, ids.insert(id).inserted else { continue }
-            let numbers = try await numbers(of: account, id, &call)
-            accounts.append(
-                account.described(id, numbers: numbers, expectedDeactivation: expiry, in: access.institution)
+        let named = found.compactMap { account -> (account: FDXWrapped<FDXAccount>, id: String)? in
+            guard account.value.status != "CLOSED", let id = account.value.accountId else { return nil }
+            return ids.insert(id).inserted ? (account, id) : nil
+        }
+        let numbers = try await numbers(of: named, call)
+        return named.indices.map { place in
+            named[place].account.described(
+                named[place].id,
+                numbers: numbers[place],
+                expectedDeactivation: expiry,
+                in: access.institution
             )
         }
-        return accounts
     }
 
-    /// What is told of an account's numbers; none for what is no deposit account, and where the bank tells none.
+    /// Requests at a time, for a person waits.
+    private static let concurrency = 8
+
+    /// What is told of each account's numbers, nil where that is not known.
+    private func numbers(
+        of accounts: [(account: FDXWrapped<FDXAccount>, id: String)],
+        _ call: FDXCall
+    ) async throws(ConnectorError) -> [[BankAccount.Numbers]?] {
+        typealias Told = Result<(place: Int, numbers: [BankAccount.Numbers]?), ConnectorError>
+        let told = await withTaskGroup(of: Told.self) { group in
+            var (next, all): (Int, [Told]) = (0, [])
+            while all.count < accounts.count {
+                while next < accounts.count, next - all.count < Self.concurrency {
+                    let (place, account) = (next, accounts[next])
+                    next += 1
+                    group.addTask {
+                        do throws(ConnectorError) {
+                            return .success((place, try await numbers(of: account.account, account.id, call)))
+                        } catch {
+                            return .failure(error)
+                        }
+                    }
+                }
+                guard let one = await group.next() else { break }
+                all.append(one)
+                if case .failure = one { break }
+            }
+            group.cancelAll()
+            return all
+        }
+        var known = [[BankAccount.Numbers]?](repeating: nil, count: accounts.count)
+        for one in told {
+            let (place, numbers) = try one.get()
+            known[place] = numbers
+        }
+        return known
+    }
+
+    /// What is told of an account's numbers; none for what is no deposit account, and where the bank has none.
     private func numbers(
         of account: FDXWrapped<FDXAccount>,
         _ id: String,
-        _ call: inout FDXCall
-    ) async throws(ConnectorError) -> [BankAccount.Numbers] {
+        _ call: FDXCall
+    ) async throws(ConnectorError) -> [BankAccount.Numbers]? {
         guard account.kind.category == .cash else { return [] }
+        var call = call
         let path = call.path(call.configuration.paths.paymentNetworks, id)
         let answer: FDXNetworks
         do {
             answer = try await call.get(path, [], FDXNetworks.self)
         } catch {
+            // Nobody waits any more.
+            if Task.isCancelled { throw error }
             // An account without numbers is better than none: but a bank that wants a pause is left alone.
             switch error {
             case .rateLimited, .superseded: throw error
-            default: return []
+            case .unsupported, .accountClosed: return []
+            default: return nil
             }
         }
         return answer.paymentNetworks.compactMap(\.value).compactMap { network in
@@ -252,12 +298,13 @@ public struct FDX: Connector {
             return try await consentExpiry(&call)
         } catch {
             switch error {
-            case .institutionUnavailable, .untrusted: return nil
+            case .institutionUnavailable, .untrusted, .unsupported, .invalidResponse: return nil
             default: throw error
             }
         }
     }
 
+    /// - Throws: `unsupported` where the bank does not tell it, which is not to say that there is no end.
     private func consentExpiry(_ call: inout FDXCall) async throws(ConnectorError) -> Int64? {
         guard let id = call.credential.consent else { return nil }
         let consent: FDXConsent
@@ -266,12 +313,14 @@ public struct FDX: Connector {
         } catch {
             switch error {
             // A bank without a place for consents keeps none that we could ask about.
-            case .accountClosed, .unsupported, .invalidResponse: return nil
+            case .accountClosed, .unsupported, .invalidResponse: throw .unsupported
             default: throw error
             }
         }
         guard !consent.isOver else { throw .relinkRequired }
-        return consent.expirationTime.flatMap(Moment.iso)
+        guard let time = consent.expirationTime else { return nil }
+        guard let expiry = Moment.iso(time) else { throw .unsupported }
+        return expiry
     }
 }
 
@@ -511,7 +560,7 @@ extension FDXWrapped<FDXAccount> {
 
     func described(
         _ id: String,
-        numbers: [BankAccount.Numbers],
+        numbers: [BankAccount.Numbers]?,
         expectedDeactivation: Int64?,
         in institution: Institution
     ) -> BankAccount {
@@ -523,8 +572,9 @@ extension FDXWrapped<FDXAccount> {
             last4: digits.count >= 4 ? String(digits.suffix(4)) : nil,
             category: kind.category,
             subcategory: kind.subcategory,
-            supportsPayments: !numbers.isEmpty,
-            numbers: numbers,
+            supportsPayments: numbers?.isEmpty == false,
+            numbers: numbers ?? [],
+            areNumbersUnknown: numbers == nil,
             expectedDeactivation: expectedDeactivation
         )
     }

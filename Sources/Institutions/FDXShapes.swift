@@ -127,11 +127,12 @@ struct FDXPage: Decodable, Sendable {
         nextOffset = Self.token(values, .nextOffset)
     }
 
-    /// Some number their pages.
+    /// Some number their pages; nothing follows where the next one is the first.
     private static func token(_ values: KeyedDecodingContainer<CodingKeys>, _ key: CodingKeys) -> String? {
         let text = try? values.decode(String.self, forKey: key)
         let token = text ?? (try? values.decode(Int64.self, forKey: key)).map { String($0) }
-        return token?.isEmpty == true ? nil : token
+        guard let token, !token.isEmpty, key == .nextPageKey || Int64(token) != 0 else { return nil }
+        return token
     }
 
     /// The parameter that asks for the next page: whichever token was given goes back.

@@ -3,7 +3,8 @@
 ///
 /// A refresh reads from some days before the last one, as postings come late and are put right, and from the earliest
 /// transaction that was pending then, so that it becomes void where it never posts. It says which window it has read in
-/// full, and never says so where an item could not be read or the pages did not end.
+/// full, without its first day, of which a bank in another zone tells a part, and never says so where an item could not
+/// be read or the pages did not end.
 
 internal import FoundationEssentials
 internal import Outbound
@@ -28,7 +29,8 @@ extension FDX: TransactionProviding {
         if cursor.isAtBank == false { return try await fabricated(cursor, [], nil, access) }
         var call = try await call(access)
         if cursor.currency == nil {
-            cursor.currency = try await call.account(account.id).value.currencyCode
+            let details = try await call.account(account.id).value
+            (cursor.currency, cursor.isCurrencyGuessed) = (details.currencyCode, details.currency == nil ? true : nil)
         }
         let answer = try await Self.read(account, &cursor, &call)
         guard var window = cursor.window else { throw .invalidResponse }
@@ -39,7 +41,7 @@ extension FDX: TransactionProviding {
         window.count += 1
         let isEndless = next != nil && next?.value == window.page || window.count >= Self.maximumPages
         if isEndless || items.contains(.unreadable) { window.isComplete = false }
-        let found = items.compactMap(\.transaction)
+        let found = Self.settled(items.compactMap(\.transaction))
         for item in found where item.status == .pending {
             window.pending = min(window.pending ?? item.transactedAt, item.transactedAt)
         }
@@ -53,7 +55,17 @@ extension FDX: TransactionProviding {
         let before = window.isComplete ? nil : cursor.pending
         cursor.pending = [window.pending, before].compactMap { $0 }.min()
         cursor.window = nil
-        return try await fabricated(cursor, found, window.isComplete ? window.start..<window.end : nil, access)
+        // What is older than all that is asked for is pending no more.
+        let isLongest = window.start <= access.now / Self.day * Self.day - Self.lookbacks[0] * Self.day
+        let begin = isLongest ? 0 : window.start + Self.day
+        let isWhole = window.isComplete && begin < window.end
+        return try await fabricated(cursor, found, isWhole ? begin..<window.end : nil, access)
+    }
+
+    /// Those that stand. Some banks go on listing what is pending beside the posting that takes its place.
+    private static func settled(_ transactions: [BankTransaction]) -> [BankTransaction] {
+        let replaced = Set(transactions.compactMap(\.replaces))
+        return transactions.filter { $0.status != .pending || !replaced.contains($0.id) }
     }
 
     /// One page from the bank. The first of a window finds out how far back the bank goes, and whether it takes the day
@@ -69,7 +81,7 @@ extension FDX: TransactionProviding {
             windows = [window]
         } else {
             let earliest = cursor.through.map { through in
-                let from = min(through - overlap * day, (cursor.pending ?? through) / day * day)
+                let from = min(through - overlap * day, (cursor.pending ?? through) / day * day - day)
                 return max(from, today - lookbacks[0] * day)
             }
             for lookback in lookbacks {
@@ -144,6 +156,8 @@ struct FDXCursor: Codable {
 
     /// The account's, which FDX does not repeat with each transaction.
     var currency: String?
+    /// Nobody told the currency, so that the next refresh asks again.
+    var isCurrencyGuessed: Bool?
     /// The day of the last refresh that ended; nil before the first.
     var through: Int64?
     /// When the earliest transaction happened that was pending then.
@@ -163,6 +177,7 @@ struct FDXCursor: Codable {
     mutating func resume(_ access: Access) {
         guard refresh != access.refreshNumber else { return }
         (refresh, window, isAtBank, complete) = (access.refreshNumber, nil, nil, nil)
+        if isCurrencyGuessed == true { (currency, isCurrencyGuessed) = (nil, nil) }
     }
 
     /// - Throws: `invalidResponse` for a cursor of another connector.

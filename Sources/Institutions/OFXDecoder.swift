@@ -331,8 +331,9 @@ struct OFXDecoder: Sendable {
         case "DTAVAIL", "VALUEDATE": if transaction?.available == nil { transaction?.available = value }
         case "TRNAMT": transaction?.amount = value
         case "TRNTYPE", "LOANTRNTYPE": transaction?.type = value
-        case "FITID": transaction?.fitid = value
-        case "CORRECTFITID": transaction?.correctedFITID = value
+        // Nothing but zeros is what banks write who have no name for it.
+        case "FITID": if value.contains(where: { $0 != "0" }) { transaction?.fitid = value }
+        case "CORRECTFITID": if value.contains(where: { $0 != "0" }) { transaction?.correctedFITID = value }
         case "CORRECTACTION": transaction?.isDeletion = value.uppercased() == "DELETE"
         case "CHECKNUM": transaction?.checkNumber = value
         case "REFNUM": transaction?.reference = value

@@ -303,7 +303,7 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         }
         return TransactionPage(
             transactions: page.transactions,
-            removed: page.removed,
+            retractions: page.retractions,
             cursor: Array(String(access.now).utf8),
             hasMore: false,
             completeWindow: answer.statements.compactMap(\.statement.completeWindow).last

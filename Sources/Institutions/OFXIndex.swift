@@ -21,6 +21,10 @@ struct OFXIndex: Sendable, Codable {
     var serverTime: Int64?
     /// Transactions that others correct: ids by what corrections call them, a FITID, behind the place of the account.
     private var corrections: [String: String] = [:]
+    /// What those correct themselves: a FITID by what they are called above.
+    private var chains: [String: String]?
+    /// References of pending transactions that are posted in the same file, behind the place of the account, and when.
+    private var settled: [String: Int64]?
     var transactions = 0
     /// The lines of the first transactions that cannot be read, and how many there are.
     var unreadableLines: [Int] = []
@@ -45,6 +49,11 @@ struct OFXIndex: Sendable, Codable {
         /// Those of the statement that is being read, and how many there are in all.
         var correctedHere: Set<String> = []
         var corrections = 0
+        /// References of pending transactions, by the place of their account, and those of the statement at hand.
+        var pending: [Int: Set<String>] = [:]
+        var pendingHere: Set<String> = []
+        var pendingCount = 0
+        var hasPostedReferences = false
         /// Where an account stands in ``accounts``, by its key.
         var places: [String: Int] = [:]
         var order = Order()
@@ -93,7 +102,9 @@ struct OFXIndex: Sendable, Codable {
                 try index.take(item, current, &reading)
             }
             guard !index.accounts.isEmpty else { return .failure(empty(reading.refusal)) }
-            if !reading.corrected.isEmpty { try await index.resolve(reading, upload) }
+            if !reading.corrected.isEmpty || !reading.pending.isEmpty && reading.hasPostedReferences {
+                try await index.resolve(reading, upload)
+            }
             return .success(index)
         } catch let fault as OFXFault {
             return .failure(fault)
@@ -145,25 +156,39 @@ struct OFXIndex: Sendable, Codable {
             if let account = offer.account { try add(account, offer.description, &reading) }
         case .transaction(let transaction):
             transactions += 1
-            if let fitid = transaction.correctedFITID { reading.correctedHere.insert(fitid) }
+            let readable = transaction.readable(in: current?.usableCurrency ?? reading.currency)
+            if transaction.isCorrection(readable), let fitid = transaction.correctedFITID {
+                reading.correctedHere.insert(fitid)
+            }
             guard reading.corrections + reading.correctedHere.count <= Self.maximumCorrections else {
                 throw OFXFault(transaction.line, "there are too many corrections")
             }
-            guard !transaction.isDeletion else { return }
-            if let readable = transaction.readable(in: current?.usableCurrency ?? reading.currency) {
-                reading.order.take(transaction, readable)
-                return
+            if let reference = transaction.reference {
+                if transaction.isPending {
+                    reading.pendingHere.insert(reference)
+                } else {
+                    reading.hasPostedReferences = true
+                }
             }
+            guard !transaction.isDeletion else { return }
+            if let readable { return reading.order.take(transaction, readable) }
             unreadable += 1
             if unreadable <= Self.namedLines { unreadableLines.append(transaction.line) }
         case .statement(var statement):
-            let (corrected, order) = (reading.correctedHere, reading.order)
-            (reading.correctedHere, reading.order) = ([], Order())
+            let (corrected, pending, order) = (reading.correctedHere, reading.pendingHere, reading.order)
+            (reading.correctedHere, reading.pendingHere, reading.order) = ([], [], Order())
             guard !statement.account.number.isEmpty else { return }
             try add(statement.account, nil, &reading)
             if let place = reading.places[statement.account.key], !corrected.isEmpty {
                 reading.corrected[place, default: []].formUnion(corrected)
                 reading.corrections += corrected.count
+            }
+            if let place = reading.places[statement.account.key], !pending.isEmpty {
+                reading.pending[place, default: []].formUnion(pending)
+                reading.pendingCount += pending.count
+            }
+            guard reading.pendingCount <= OFXPages.largestRun else {
+                throw OFXFault(nil, "there are too many pending transactions")
             }
             guard order.together <= OFXPages.largestRun else {
                 throw OFXFault(
@@ -194,36 +219,60 @@ struct OFXIndex: Sendable, Codable {
         accounts.append(Account(account: account, description: description))
     }
 
-    /// Finds what is corrected. It may stand anywhere, and mostly there is nothing: only then is the file read again.
+    /// Finds what is corrected, and what is pending and posted. It may stand anywhere, and mostly there is nothing: the
+    /// file is read again only where there is something.
     private mutating func resolve(_ reading: Reading, _ upload: Upload) async throws {
-        let wanted = reading.corrected.values.reduce(into: Set<String>()) { $0.formUnion($1) }
-        var (found, here): ([String: String], [String: String]) = ([:], [:])
+        let corrected = reading.corrected.values.reduce(into: Set<String>()) { $0.formUnion($1) }
+        let pending = reading.pending.values.reduce(into: Set<String>()) { $0.formUnion($1) }
+        var (names, chains, settled): ([String: String], [String: String], [String: Int64]) = ([:], [:], [:])
+        var here: [String: (id: String, corrects: String?)] = [:]
+        var settledHere: [String: Int64] = [:]
         _ = try await Self.items(of: upload) { item, current throws(OFXFault) in
             switch item {
             case .transaction(let transaction):
-                guard let fitid = transaction.fitid, wanted.contains(fitid), transaction.mayBeCorrected,
+                guard !transaction.isPending, !transaction.isDeletion,
                     let readable = transaction.readable(in: current?.usableCurrency ?? reading.currency)
                 else { return }
-                here[fitid] = readable.id(fitid)
-            case .statement(let statement):
-                if let place = reading.places[statement.account.key], let corrected = reading.corrected[place] {
-                    for (fitid, id) in here where corrected.contains(fitid) { found["\(place)|\(fitid)"] = id }
+                if let reference = transaction.reference, pending.contains(reference) {
+                    settledHere[reference] = max(settledHere[reference] ?? 0, readable.day.seconds)
                 }
-                here = [:]
+                if let fitid = transaction.fitid, corrected.contains(fitid), transaction.mayBeCorrected {
+                    here[fitid] = (readable.id(fitid), transaction.correctedFITID)
+                }
+            case .statement(let statement):
+                defer { (here, settledHere) = ([:], [:]) }
+                guard let place = reading.places[statement.account.key] else { return }
+                for (fitid, found) in here where reading.corrected[place]?.contains(fitid) == true {
+                    (names["\(place)|\(fitid)"], chains["\(place)|\(fitid)"]) = (found.id, found.corrects)
+                }
+                for (reference, day) in settledHere where reading.pending[place]?.contains(reference) == true {
+                    settled["\(place)|\(reference)"] = max(settled["\(place)|\(reference)"] ?? 0, day)
+                }
             default: break
             }
         }
-        corrections = found
+        (corrections, self.chains, self.settled) = (names, chains, settled)
     }
 
-    /// What is corrected of one account: ids by FITID.
-    func corrections(of account: OFXAccount) -> [String: String] {
-        guard !corrections.isEmpty, let place = accounts.firstIndex(where: { $0.account.key == account.key }) else {
+    /// What is corrected of one account, by FITID.
+    func corrections(of account: OFXAccount) -> [String: OFXPage.Corrected] {
+        let chains = own(self.chains ?? [:], account)
+        return Dictionary(
+            uniqueKeysWithValues: own(corrections, account).map { ($0, .init(id: $1, corrects: chains[$0])) }
+        )
+    }
+
+    /// What is pending of one account and was posted: when, by the reference.
+    func settled(of account: OFXAccount) -> [String: Int64] { own(settled ?? [:], account) }
+
+    /// What is told of one account, without the account's place before it.
+    private func own<T>(_ all: [String: T], _ account: OFXAccount) -> [String: T] {
+        guard !all.isEmpty, let place = accounts.firstIndex(where: { $0.account.key == account.key }) else {
             return [:]
         }
         let prefix = "\(place)|"
-        var own: [String: String] = [:]
-        for (name, id) in corrections where name.hasPrefix(prefix) { own[String(name.dropFirst(prefix.count))] = id }
+        var own: [String: T] = [:]
+        for (name, value) in all where name.hasPrefix(prefix) { own[String(name.dropFirst(prefix.count))] = value }
         return own
     }
 

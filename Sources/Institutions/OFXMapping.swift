@@ -2,27 +2,48 @@
 ///
 /// It promises that the same account and the same transaction get the same id from every file and answer, that an id
 /// tells nothing of an account's number, and that what a bank did not say is nil and not made up. A transaction is
-/// known by its FITID together with its day and its amount, for there are banks that begin to count anew in every file.
+/// known by its FITID together with its day, its amount and its currency, for there are banks that begin to count anew
+/// in every file; where a statement has several such with different words, also by how many were before it.
 /// It refuses transactions without a day, an amount or a currency that can be read.
 
 internal import FoundationEssentials
+internal import Vault
 
 extension OFXAccount {
-    /// What tells this account from others of its bank, as a text that the caller turns into an id.
-    var key: String { Words.key(["ofx", kind.rawValue, bank, number, type]) }
+    /// What tells this account from others of its bank, as a text that the caller turns into an id. A branch counts
+    /// where there is one; dashes and spaces in a number do not.
+    var key: String {
+        let digits = number.filter { $0 != "-" && !$0.isWhitespace }
+        let parts = ["ofx", kind.rawValue, bank, digits.isEmpty ? number : digits, type]
+        return Words.key(branch.isEmpty ? parts : parts + [branch])
+    }
 
     /// Whether a statement of this account answers the question for another's: a bank may leave out what it was told,
     /// write zeros before a number, or hide all of it but the end.
-    /// - Parameter others: all accounts that the person has there. Only where another has the same number do the bank's
-    ///   number and the type count, which banks do not always write alike.
+    /// - Parameter others: all accounts that the person has there. Only where the number fits another of them do the
+    ///   bank's number, the branch and the type count, which banks do not always write alike.
     func answers(for asked: OFXAccount, among others: [OFXAccount]) -> Bool {
-        func agree(_ told: String, _ wanted: String) -> Bool { told.isEmpty || wanted.isEmpty || told == wanted }
-        let isAlone = others.count { $0.kind == asked.kind && $0.number == asked.number } <= 1
-        guard kind == asked.kind, isAlone || agree(type, asked.type) && agree(bank, asked.bank) else { return false }
-        let (told, wanted) = (Self.letters(number), Self.letters(asked.number))
+        guard let isWhole = fits(asked) else { return false }
+        let rivals = others.filter { $0 != asked && fits($0) != nil }
+        guard !rivals.isEmpty else { return true }
+        // Where the number is hidden, none other may fit as well.
+        return agrees(with: asked) && (isWhole || !rivals.contains(where: agrees))
+    }
+
+    /// Whether the number is another's, and told as a whole; nil where it is not.
+    private func fits(_ other: OFXAccount) -> Bool? {
+        guard kind == other.kind else { return nil }
+        let (told, wanted) = (Self.letters(number), Self.letters(other.number))
         guard told != wanted else { return true }
         let end = told.drop { "*X#".contains($0) }
-        return end.count >= 4 && end.count < told.count && wanted.hasSuffix(end)
+        return end.count >= 4 && end.count < told.count && wanted.hasSuffix(end) ? false : nil
+    }
+
+    /// What is not told is no difference.
+    private func agrees(with other: OFXAccount) -> Bool {
+        [(type, other.type), (bank, other.bank), (branch, other.branch)].allSatisfy { told, wanted in
+            told.isEmpty || wanted.isEmpty || told == wanted
+        }
     }
 
     private static func letters(_ number: String) -> Substring {
@@ -185,7 +206,7 @@ extension OFXTransaction {
         let currency: String
 
         /// Of one that was posted and has a FITID.
-        func id(_ fitid: String) -> String { "\(fitid)|\(day.day)|\(amount)" }
+        func id(_ fitid: String) -> String { "\(fitid)|\(day.day)|\(amount)|\(currency)" }
     }
 
     /// - Parameter currency: of an amount that names none.
@@ -211,30 +232,59 @@ extension OFXTransaction {
     static func day(of id: String, fitid: String) -> String? {
         guard id.hasPrefix("\(fitid)|") else { return nil }
         let rest = id.dropFirst(fitid.count + 1).split(separator: "|", omittingEmptySubsequences: false)
-        guard rest.count == 2, rest[0].utf8.count == 8, rest.allSatisfy({ Int64($0) != nil }) else { return nil }
+        guard (3...4).contains(rest.count), rest[0].utf8.count == 8, rest[..<2].allSatisfy({ Int64($0) != nil }) else {
+            return nil
+        }
         return String(rest[0])
     }
 
     /// Whether another transaction can correct it. One that names itself means the one that had its name before.
     var mayBeCorrected: Bool { !isPending && !isDeletion && (fitid == nil || fitid != correctedFITID) }
 
+    /// Whether it changes what was told before. One that cannot be read replaces nothing.
+    func isCorrection(_ readable: Readable?) -> Bool {
+        correctedFITID != nil && (isDeletion || readable != nil)
+    }
+
     fileprivate var description: String {
         let words = [name, payee, extendedName, memo, type].lazy.compactMap { $0 }.first
         return words ?? checkNumber.map { "Check \($0)" } ?? "Transaction"
+    }
+
+    /// What tells it from others where the bank has no name for it. Of long words there is a digest.
+    fileprivate var words: String {
+        let words = [checkNumber, reference, description].compactMap { $0 }.joined(separator: "|")
+        return words.utf8.count <= 400 ? words : "#" + Secret.base64URL(Secret.digest(words))
+    }
+
+    /// What it is called as long as it is pending; the transaction that it becomes has the same reference.
+    fileprivate var pendingID: String? { reference.map { "pending|\($0)" } }
+
+    /// What a deletion is called, which is no transaction itself.
+    var deletionID: String {
+        "deletion|"
+            + Secret.base64URL(Secret.digest(Words.key([fitid, correctedFITID, posted, amount].map { $0 ?? "" })))
     }
 }
 
 /// Names the transactions of one account in the order in which they stand, and so tells apart those that are alike.
 struct OFXNaming: Sendable {
+    /// How many there were that are alike in all, by what they are called.
     private var counts: [String: Int] = [:]
+    /// The words of those that have one name of the bank.
+    private var words: [String: [String]] = [:]
 
-    /// - Parameter former: the transaction that this one corrects.
-    mutating func name(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable, former: String?) -> BankTransaction {
-        let (id, replaces) = identify(raw, readable)
+    /// - Parameter corrects: ids of those whose place it takes.
+    mutating func name(
+        _ raw: OFXTransaction,
+        _ readable: OFXTransaction.Readable,
+        corrects: [String]
+    ) -> BankTransaction {
+        let id = identify(raw, readable)
         return BankTransaction(
             id: id,
-            replaces: former ?? replaces,
-            isCorrection: former != nil,
+            replaces: raw.isPending ? nil : raw.pendingID,
+            corrects: corrects.filter { $0 != id },
             amount: readable.amount,
             currency: readable.currency,
             description: raw.description,
@@ -244,24 +294,26 @@ struct OFXNaming: Sendable {
         )
     }
 
-    /// What is pending has no FITID; where it has a reference, the transaction that is posted has it too.
-    private mutating func identify(
-        _ raw: OFXTransaction,
-        _ readable: OFXTransaction.Readable
-    ) -> (id: String, replaces: String?) {
-        if !raw.isPending, let fitid = raw.fitid {
-            return (readable.id(fitid), raw.reference.map { "pending|\($0)" })
-        }
-        if raw.isPending, let reference = raw.reference { return (numbered("pending|\(reference)"), nil) }
-        let words = [raw.checkNumber, raw.reference, raw.description].compactMap { $0 }.joined(separator: "|")
+    private mutating func identify(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable) -> String {
+        if raw.isPending, let id = raw.pendingID { return numbered(id) }
+        if !raw.isPending, let fitid = raw.fitid { return told(readable.id(fitid), raw) }
         let kind = raw.isPending ? "pending" : "posted"
-        let name = "\(kind)|\(readable.day.day)|\(readable.amount)|\(readable.currency)|\(words)"
-        return (numbered(name), nil)
+        return numbered("\(kind)|\(readable.day.day)|\(readable.amount)|\(readable.currency)|\(raw.words)")
     }
 
     private mutating func numbered(_ id: String) -> String {
         let count = counts[id, default: 0] + 1
         counts[id] = count
         return count == 1 ? id : "\(id)|\(count)"
+    }
+
+    /// The same once more says the same, unless its words are others: there are banks that give many one FITID.
+    private mutating func told(_ id: String, _ raw: OFXTransaction) -> String {
+        // A correction says other words of the same.
+        guard raw.correctedFITID == nil else { return id }
+        let (known, own) = (words[id] ?? [], raw.words)
+        let place = known.firstIndex(of: own) ?? known.count
+        if place == known.count { words[id] = known + [own] }
+        return place == 0 ? id : "\(id)|\(place + 1)"
     }
 }

@@ -17,6 +17,8 @@ struct OFXPages: Sendable {
         /// Where in the file, and within what; the beginning of the statement where it is nil.
         var offset: Int?
         var path: [String] = []
+        /// When the newest list of what is pending was made that was read to its end, by currency.
+        var pending: [String: Int64]?
     }
 
     private static let pageSize = 2000
@@ -29,8 +31,6 @@ struct OFXPages: Sendable {
     private let upload: Upload
     private let known: Access.Known
     private let currency: String?
-    /// The statement with the newest list of what is pending; older lists say nothing any more.
-    private let newestPending: Int?
     private var page: OFXPage
 
     /// - Parameter known: ``Access/known``.
@@ -46,9 +46,26 @@ struct OFXPages: Sendable {
         self.upload = upload
         self.known = known
         self.currency = currency
-        newestPending = statements.indices.filter { statements[$0].completeWindow != nil }
-            .max { (statements[$0].completeWindow?.upperBound ?? 0) < (statements[$1].completeWindow?.upperBound ?? 0) }
-        page = OFXPage(corrections: statements.first.map { index.corrections(of: $0.account) } ?? [:])
+        page = OFXPage(
+            corrections: statements.first.map { index.corrections(of: $0.account) } ?? [:],
+            settled: statements.first.map { index.settled(of: $0.account) } ?? [:]
+        )
+    }
+
+    /// The lists of what is pending that count: of each currency the newest, where none was read before that is newer.
+    private func pendingLists(after known: [String: Int64]) -> (of: Set<Int>, made: [String: Int64], Range<Int64>?) {
+        func name(_ statement: OFXStatement) -> String { statement.usableCurrency ?? currency ?? "" }
+        func moment(_ statement: OFXStatement) -> Int64 { statement.completeWindow?.upperBound ?? 0 }
+        let lists = statements.indices.filter { statements[$0].pendingAsOf != nil }
+        var made: [String: Int64] = [:]
+        for list in lists {
+            made[name(statements[list])] = max(made[name(statements[list])] ?? 0, moment(statements[list]))
+        }
+        made = made.filter { $0.value >= known[$0.key] ?? 0 }
+        let counting = lists.filter { made[name(statements[$0])] == moment(statements[$0]) }
+        // What is missing is gone only where there is a list of every currency.
+        let isComplete = statements.allSatisfy { made[name($0)] ?? 0 > 0 }
+        return (Set(counting), made, isComplete ? made.values.min().map { 0..<$0 } : nil)
     }
 
     mutating func page(after cursor: [UInt8]?) async throws(ConnectorError) -> TransactionPage {
@@ -57,20 +74,24 @@ struct OFXPages: Sendable {
             guard let last = try? JSONDecoder().decode(Place.self, from: Data(cursor)) else { throw .invalidResponse }
             // A newer file is read from its beginning.
             if last.file == index.file { place = last }
+            place.pending = last.pending
         }
         guard place.statement < statements.count else { return finished(place) }
+        let known = place.pending ?? [:]
+        let (lists, made, window) = pendingLists(after: known)
         while place.statement < statements.count {
-            guard try await !read(from: &place) else {
+            guard try await !read(from: &place, lists) else {
                 return finished(place, hasMore: true)
             }
         }
-        return finished(place, window: newestPending.flatMap { statements[$0].completeWindow })
+        place.pending = known.merging(made) { _, new in new }
+        return finished(place, window: window)
     }
 
     private func finished(_ place: Place, hasMore: Bool = false, window: Range<Int64>? = nil) -> TransactionPage {
         TransactionPage(
             transactions: page.transactions,
-            removed: page.removed,
+            retractions: page.retractions,
             // Nothing in it can fail to be encoded.
             cursor: (try? JSONEncoder().encode(place)).map { [UInt8]($0) } ?? [],
             hasMore: hasMore,
@@ -79,8 +100,9 @@ struct OFXPages: Sendable {
     }
 
     /// Reads on in one statement.
+    /// - Parameter lists: the statements whose lists of what is pending count.
     /// - Returns: whether the page is full; otherwise the statement is done.
-    private mutating func read(from place: inout Place) async throws(ConnectorError) -> Bool {
+    private mutating func read(from place: inout Place, _ lists: Set<Int>) async throws(ConnectorError) -> Bool {
         let statement = statements[place.statement]
         var offset = place.offset ?? statement.offset
         var path = place.offset == nil ? statement.path : place.path
@@ -97,15 +119,17 @@ struct OFXPages: Sendable {
                 switch item {
                 case .transaction(let raw):
                     let readable = raw.readable(in: statement.usableCurrency ?? currency)
-                    let count = page.transactions.count + page.removed.count
+                    let count = page.transactions.count + page.retractions.count
                     let own = raw.isPending ? "pending" : statement.numbering == .whole ? "posted" : readable?.day.day
                     if count >= Self.pageSize, own ?? group != group || count >= Self.pageSize + Self.largestRun {
                         (place.offset, place.path) = (offset, path)
                         return true
                     }
                     group = own ?? group
-                    try await page.learn(from: raw, readable, until: statement.lastDay, known)
-                    if !raw.isPending || place.statement == newestPending { page.take(raw, readable) }
+                    if !raw.isPending || lists.contains(place.statement) {
+                        let corrects = try await page.corrected(by: raw, readable, until: statement.lastDay, known)
+                        page.take(raw, readable, corrects: corrects)
+                    }
                     (offset, path) = (decoder.reader.offset, decoder.reader.path)
                 case .statement:
                     (place.statement, place.offset, place.path) = (place.statement + 1, nil, [])
@@ -129,37 +153,60 @@ struct OFXPages: Sendable {
 
 /// The transactions of one page as they are read.
 struct OFXPage: Sendable {
+    /// A transaction that another of the same file corrects.
+    struct Corrected: Sendable {
+        let id: String
+        /// The FITID that it corrects itself.
+        var corrects: String?
+    }
+
     private(set) var transactions: [BankTransaction] = []
-    private(set) var removed: [String] = []
-    /// ``OFXIndex/corrections``
-    private var corrections: [String: String]
+    private(set) var retractions: [TransactionPage.Retraction] = []
+    /// By FITID.
+    private var corrections: [String: Corrected]
     /// Ids that corrections take the place of.
     private var superseded: Set<String>
+    /// When what is pending was posted, by its reference.
+    private var settled: [String: Int64]
     private var positions: [String: Int] = [:]
     private var naming = OFXNaming()
 
-    init(corrections: [String: String] = [:]) {
+    init(corrections: [String: Corrected] = [:], settled: [String: Int64] = [:]) {
         self.corrections = corrections
-        superseded = Set(corrections.values)
+        self.settled = settled
+        superseded = Set(corrections.values.map(\.id))
     }
 
-    /// Looks up what a correction is about that was told before, in an earlier file or answer. One that was carried out
-    /// already is about nothing any more: where the bank counts anew, its FITID is another transaction's by then.
+    /// What a correction is about, from what it names to the first of the chain: in the same file or answer, or told
+    /// before. One of what was told before is carried out once: where the bank counts anew, the FITID is another
+    /// transaction's by then.
     /// - Parameter lastDay: the last day that its statement can tell of, nil where that is not known.
-    fileprivate mutating func learn(
-        from raw: OFXTransaction,
+    fileprivate func corrected(
+        by raw: OFXTransaction,
         _ readable: OFXTransaction.Readable?,
         until lastDay: String?,
         _ known: Access.Known
-    ) async throws(ConnectorError) {
-        guard let fitid = raw.correctedFITID, corrections[fitid] == nil else { return }
+    ) async throws(ConnectorError) -> [String] {
+        guard raw.isCorrection(readable), var fitid = raw.correctedFITID else { return [] }
+        var (ids, passed): ([String], Set<String>) = ([], [])
+        while let here = corrections[fitid], passed.insert(fitid).inserted {
+            ids.append(here.id)
+            guard let next = here.corrects else { return ids }
+            fitid = next
+        }
+        guard !passed.contains(fitid) else { return ids }
         if let own = raw.fitid, let id = readable?.id(own), !raw.isDeletion {
-            guard try await !known(id).contains(id) else { return }
+            guard try await !known(id).contains(id) else { return ids }
         }
-        corrections[fitid] = try await known("\(fitid)|").first { id in
-            guard let day = OFXTransaction.day(of: id, fitid: fitid) else { return false }
-            return lastDay.map { day <= $0 } ?? true
+        var newest: (id: String, day: String)?
+        for id in try await known("\(fitid)|") {
+            guard let day = OFXTransaction.day(of: id, fitid: fitid), lastDay.map({ day <= $0 }) ?? true else {
+                continue
+            }
+            if newest.map({ $0.day < day }) ?? true { newest = (id, day) }
         }
+        if let newest { ids.append(newest.id) }
+        return ids
     }
 
     /// Of those that are alike, each statement tells all again.
@@ -175,37 +222,44 @@ struct OFXPage: Sendable {
         _ known: Access.Known
     ) async throws(ConnectorError) {
         beginStatement()
-        let currency = statement.usableCurrency
-        let corrections = transactions.filter { $0.correctedFITID != nil }
+        let read = transactions.map { ($0, $0.readable(in: statement.usableCurrency)) }
+        let corrections = read.filter { $0.isCorrection($1) }
         guard corrections.count <= OFXIndex.maximumCorrections else { throw .invalidResponse }
-        let corrected = Set(corrections.compactMap(\.correctedFITID))
-        for raw in transactions where raw.mayBeCorrected {
-            guard let fitid = raw.fitid, corrected.contains(fitid), let readable = raw.readable(in: currency) else {
-                continue
+        let corrected = Set(corrections.compactMap(\.0.correctedFITID))
+        for case (let raw, let readable?) in read where !raw.isPending && !raw.isDeletion {
+            if let reference = raw.reference {
+                settled[reference] = max(settled[reference] ?? 0, readable.day.seconds)
             }
-            self.corrections[fitid] = readable.id(fitid)
+            guard raw.mayBeCorrected, let fitid = raw.fitid, corrected.contains(fitid) else { continue }
+            self.corrections[fitid] = Corrected(id: readable.id(fitid), corrects: raw.correctedFITID)
             superseded.insert(readable.id(fitid))
         }
-        for raw in corrections {
-            try await learn(from: raw, raw.readable(in: currency), until: statement.lastDay, known)
+        for (raw, readable) in read {
+            let corrects = try await self.corrected(by: raw, readable, until: statement.lastDay, known)
+            take(raw, readable, corrects: corrects)
         }
-        for raw in transactions { take(raw, raw.readable(in: currency)) }
     }
 
-    fileprivate mutating func take(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable?) {
-        let former = raw.correctedFITID.flatMap { corrections[$0] }
+    /// - Parameter corrects: what ``corrected(by:_:until:_:)`` found.
+    fileprivate mutating func take(
+        _ raw: OFXTransaction,
+        _ readable: OFXTransaction.Readable?,
+        corrects: [String]
+    ) {
         if raw.isDeletion {
-            if let former { removed.append(former) }
+            if !corrects.isEmpty { retractions.append(.init(id: raw.deletionID, retracts: corrects)) }
             return
         }
         guard let readable else { return }
-        let transaction = naming.name(raw, readable, former: former)
-        // A correction may have the name of what it corrects.
-        guard transaction.id == former || !superseded.contains(transaction.id) else {
-            // Neither it nor what it corrected counts any more.
-            if let former { removed.append(former) }
+        // What is posted is not pending any more. A later one may have its reference.
+        if raw.isPending, let reference = raw.reference, let posted = settled[reference],
+            readable.happened.seconds <= posted
+        {
             return
         }
+        let transaction = naming.name(raw, readable, corrects: corrects)
+        // What corrects it says what it corrected too. A correction may have the name of what it corrects.
+        guard corrects.contains(transaction.id) || !superseded.contains(transaction.id) else { return }
         // The same once more says the same.
         if let known = positions[transaction.id] {
             transactions[known] = transaction

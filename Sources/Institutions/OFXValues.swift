@@ -83,14 +83,17 @@ struct OFXDate: Sendable, Equatable {
 
 /// An amount of money as banks and people write it.
 enum WrittenAmount {
-    /// An amount of a currency in minor units. `1,234` is nil where the minor unit has no three digits: it may be more
-    /// than a thousand or little more than one.
+    /// An amount of a currency in minor units. Nil where it may be more than a thousand or little more than one:
+    /// `1,234` where the minor unit has no three digits, and `1.234` where digits would be lost or there is no minor
+    /// unit.
     static func minorUnits(_ text: String, _ currency: String) -> Int64? {
-        guard let number = canonical(text) else { return nil }
+        guard let number = canonical(text), let money = Money(number, currency) else { return nil }
         let parts = number.drop { $0 == "-" }.split(separator: ".")
         let isLikeGroups = parts.count == 2 && parts[1].count == 3 && parts[0].count <= 3 && parts[0].first != "0"
-        guard text.contains(".") || !isLikeGroups || Money.exponent(of: currency) == 3 else { return nil }
-        return Money(number, currency)?.minorUnits
+        guard isLikeGroups else { return money.minorUnits }
+        let exponent = Money.exponent(of: currency) ?? 0
+        let isClear = exponent == 3 || text.contains(".") && exponent > 0 && !money.isRounded
+        return isClear ? money.minorUnits : nil
     }
 
     /// The exact number, or nil.
@@ -99,17 +102,22 @@ enum WrittenAmount {
     }
 
     /// An amount as ``Money`` takes it, or nil. A comma is a decimal mark, unless a point follows it or there are more
-    /// of them, and the other way round. Apostrophes and spaces group digits, and there is one sign.
+    /// of them, and the other way round. Apostrophes and spaces group three digits, and there is one sign.
     static func canonical(_ text: String) -> String? {
-        var number = text.filter { !$0.isWhitespace && $0 != "'" && $0 != "\u{2019}" }[...]
+        func trimmed(_ text: Substring) -> Substring {
+            let begun = text.drop(while: \.isWhitespace)
+            return begun.lastIndex { !$0.isWhitespace }.map { begun[...$0] } ?? ""
+        }
+        var number = trimmed(text[...])
         var signs: [Character] = []
         if number.hasPrefix("("), number.hasSuffix(")") {
-            number = number.dropFirst().dropLast()
+            number = trimmed(number.dropFirst().dropLast())
             signs.append("-")
         }
         if let first = number.first, "-+\u{2212}".contains(first) { signs.append(number.removeFirst()) }
         if let last = number.last, "-+\u{2212}".contains(last) { signs.append(number.removeLast()) }
-        guard signs.count <= 1 else { return nil }
+        guard signs.count <= 1, let joined = joined(trimmed(number)) else { return nil }
+        number = joined[...]
         let sign = signs == ["+"] || signs.isEmpty ? "" : "-"
         guard number.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 || $0 == 44 || $0 == 46 }) else { return nil }
         guard let mark = number.last(where: { $0 == "," || $0 == "." }) else {
@@ -129,5 +137,17 @@ enum WrittenAmount {
         guard groups.count > 1 || !groups[0].isEmpty || !fraction.isEmpty else { return nil }
         let digits = groups.joined()
         return sign + (digits.isEmpty ? "0" : digits) + (fraction.isEmpty ? "" : "." + fraction)
+    }
+
+    /// A number without the apostrophes and spaces that group its digits; nil where these do not group.
+    private static func joined(_ number: Substring) -> String? {
+        let parts = number.split(omittingEmptySubsequences: false) { $0.isWhitespace || $0 == "'" || $0 == "\u{2019}" }
+        guard parts.count > 1 else { return String(number) }
+        let areGroups = parts.enumerated().allSatisfy { place, part in
+            let digits = part.prefix { $0.isASCII && $0.isNumber }.count
+            let isEnd = place == parts.count - 1
+            return (isEnd || digits == part.count) && (place == 0 ? 1...3 : 3...3).contains(digits)
+        }
+        return areGroups ? parts.joined() : nil
     }
 }

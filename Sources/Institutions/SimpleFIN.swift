@@ -187,7 +187,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
         after cursor: [UInt8]?,
         _ access: Access
     ) async throws(ConnectorError) -> TransactionPage {
-        var windows = try SimpleFINWindows(cursor, now: access.now)
+        var windows = try SimpleFINWindows(cursor, now: access.now, refresh: access.refreshNumber)
         let window = windows.next
         let answer: SimpleFINAnswer
         do {
@@ -267,7 +267,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             case .balances: "version=2&balances-only=1"
             case .transactions(let window, isLast: true): "version=2&start-date=\(window.lowerBound)&pending=1"
             case .transactions(let window, isLast: false):
-                "version=2&start-date=\(window.lowerBound)&end-date=\(window.upperBound)"
+                "version=2&start-date=\(window.lowerBound)&end-date=\(window.upperBound)&pending=1"
             }
         }
     }
@@ -309,43 +309,74 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     }
 }
 
-/// Which transactions are asked for next: from 180 days back, or from where the last refresh ended. The last window
-/// ends today and is read again by each refresh, the same for all accounts: in it is what is pending or was posted
-/// late.
+/// Which transactions are asked for next: the first time those of 180 days, then from some days before the last refresh
+/// and from what was pending then. Windows end where those of other accounts do, and the last one ends today and is
+/// read again by each refresh: in it is what is pending or was posted late.
 struct SimpleFINWindows: Sendable {
     private struct Note: Codable {
         /// Everything before is read.
         var until: Int64
         /// Days of a window.
         var days: Int64
+        /// When the earliest transaction happened that was pending when the last refresh ended.
+        var pending: Int64?
+        /// Of a refresh that is under way: where it began, its number, and the earliest that is pending so far.
+        var begin: Int64?
+        var refresh: Int64?
+        var found: Int64?
+        /// Whether something in it could not be read.
+        var isBroken: Bool?
     }
 
     private static let day: Int64 = 86_400
     private static let firstDays: Int64 = 180
     private static let longest: Int64 = 44
     private static let shortest: Int64 = 5
+    /// Days before the last refresh that are read again, after however long.
+    private static let overlap: Int64 = 14
 
     private var note: Note
     private let tomorrow: Int64
 
-    init(_ cursor: [UInt8]?, now: Int64) throws(ConnectorError) {
+    /// - Parameter refresh: ``Access/refreshNumber``. What one refresh has seen, the next has not: it begins anew, but
+    ///   for what was read to its end.
+    init(_ cursor: [UInt8]?, now: Int64, refresh: Int64?) throws(ConnectorError) {
         tomorrow = (now / Self.day + 1) * Self.day
-        if let cursor {
-            guard let note = try? JSONDecoder().decode(Note.self, from: Data(cursor)),
-                (Self.shortest...Self.longest).contains(note.days)
-            else { throw .invalidResponse }
-            self.note = note
-        } else {
-            note = Note(until: tomorrow - Self.firstDays * Self.day, days: Self.longest)
+        let earliest = tomorrow - Self.firstDays * Self.day
+        guard let cursor else {
+            note = Note(until: earliest, days: Self.longest, begin: earliest, refresh: refresh)
+            return
         }
+        guard let last = try? JSONDecoder().decode(Note.self, from: Data(cursor)),
+            (Self.shortest...Self.longest).contains(last.days)
+        else { throw .invalidResponse }
+        note = last
+        if note.begin == nil {
+            let overlap = min(Self.overlap, note.days - 1) * Self.day
+            // A day more, for servers whose days begin elsewhere.
+            let first = [note.until - overlap, note.pending.map { $0 - Self.day }, self.last].compactMap { $0 }.min()
+            note.until = max(earliest, begin(ofWindowWith: first ?? self.last))
+        } else if note.refresh == refresh {
+            return
+        }
+        (note.begin, note.refresh, note.isBroken) = (note.until, refresh, nil)
+        if let found = note.found { note.pending = min(note.pending ?? found, found) }
+        note.found = nil
     }
 
     private var last: Int64 { tomorrow - note.days * Self.day }
 
+    /// Windows lie one before the other, and the last one ends today.
+    private func begin(ofWindowWith moment: Int64) -> Int64 {
+        let length = note.days * Self.day
+        return tomorrow - (tomorrow - moment + length - 1) / length * length
+    }
+
     var isLast: Bool { note.until >= last }
 
     var next: Range<Int64> {
-        isLast ? last..<tomorrow : note.until..<min(note.until + note.days * Self.day, last)
+        guard !isLast else { return last..<tomorrow }
+        return note.until..<begin(ofWindowWith: note.until) + note.days * Self.day
     }
 
     /// - Returns: false where it is as short as can be.
@@ -372,13 +403,28 @@ struct SimpleFINWindows: Sendable {
     }
 
     func page(_ transactions: [BankTransaction], isComplete: Bool) -> TransactionPage {
+        var note = note
+        note.isBroken = note.isBroken == true || !isComplete ? true : nil
+        // What has no moment can be in no window.
+        let pending = transactions.filter { $0.status == .pending && $0.transactedAt > 0 }.map(\.transactedAt)
+        note.found = (pending + [note.found].compactMap { $0 }).min()
+        note.until = next.upperBound
+        guard isLast else {
+            return TransactionPage(transactions: transactions, cursor: cursor(note), hasMore: true)
+        }
         // A day is left out at the beginning, for servers whose days begin elsewhere, and one put on at the end.
-        let window = next.lowerBound + Self.day..<tomorrow + Self.day
+        // What is older than all that is asked for is pending no more.
+        let first = min(note.begin ?? last, last)
+        let begin = first > tomorrow - Self.firstDays * Self.day ? first + Self.day : 0
+        let isWhole = note.isBroken != true
+        // What was pending before what could not be read may still be, and so may what this refresh did not go back to.
+        let before = isWhole ? note.pending.flatMap { $0 < begin ? $0 : nil } : note.pending
+        let pendingNow = [note.found, before].compactMap { $0 }.min()
         return TransactionPage(
             transactions: transactions,
-            cursor: cursor(Note(until: next.upperBound, days: note.days)),
-            hasMore: !isLast,
-            completeWindow: isLast && isComplete ? window : nil
+            cursor: cursor(Note(until: tomorrow, days: note.days, pending: pendingNow)),
+            hasMore: false,
+            completeWindow: isWhole ? begin..<tomorrow + Self.day : nil
         )
     }
 

@@ -674,6 +674,7 @@ extension BankAccount {
             subcategory: subcategory.rawValue,
             supportsPayments: supportsPayments,
             numbers: Account.Number.json(numbers),
+            areNumbersUnknown: areNumbersUnknown,
             expectedDeactivation: expectedDeactivation,
             closesAfterLinking: closesAfterLinking,
             institutionName: institutionName,

@@ -84,7 +84,7 @@ enum Uploads {
                     number += 1
                 }
                 held.removeFirst(end)
-                try await service.database.write { [pieces] db in try file.append(pieces, db) }
+                try await service.database.write { [pieces] db in try file.append(pieces, db, service.world) }
             }
             if chunk == nil { break }
         }

@@ -341,7 +341,7 @@ public struct Refreshes: Sendable {
                 entries = entries.dropFirst(Self.batch)
                 let isOurs = try await database.write { db in
                     guard try claim.holds(db, world) else { return false }
-                    try claim.ingest(part, removed: [], cursor: nil, db, world)
+                    try claim.ingest(part, cursor: nil, db, world)
                     return true
                 }
                 guard isOurs else { return }
@@ -352,7 +352,7 @@ public struct Refreshes: Sendable {
             }
             let isOurs = try await database.write { db in
                 guard try claim.holds(db, world) else { return false }
-                try claim.ingest(rest, removed: page.removed, cursor: page.cursor, db, world)
+                try Self.take(rest, page, claim, cursor: page.cursor, db, world)
                 try claim.countCall(db, world)
                 return true
             }
@@ -374,7 +374,7 @@ public struct Refreshes: Sendable {
         if let window = page.completeWindow {
             let isOurs = try await database.write { db in
                 guard try claim.holds(db, world) else { return false }
-                try claim.ingest(rest, removed: page.removed, cursor: nil, db, world)
+                try Self.take(rest, page, claim, cursor: nil, db, world)
                 return true
             }
             guard isOurs else { return }
@@ -384,9 +384,22 @@ public struct Refreshes: Sendable {
             }) {}
         }
         try await finish(claim, connector, access) { db, next, world in
-            try claim.ingest(rest, removed: page.removed, cursor: page.cursor, db, world)
+            try Self.take(rest, page, claim, cursor: page.cursor, db, world)
             try claim.succeed(next: next, db, world)
         }
+    }
+
+    /// Writes the end of a page.
+    private static func take(
+        _ rest: [Transaction.Entry],
+        _ page: TransactionPage,
+        _ claim: Refresh.Claim,
+        cursor: [UInt8]?,
+        _ db: Connection,
+        _ world: World
+    ) throws {
+        let retractions = page.retractions.filter(\.isNamed).map(Transaction.Retraction.init)
+        try claim.ingest(rest, removed: page.removed, retractions: retractions, cursor: cursor, db, world)
     }
 
     /// Writes a success where the refresh is still ours, and when the consent ends where the institution tells.

@@ -53,7 +53,7 @@ extension Transaction.Entry {
         self.init(
             institutionID: transaction.id,
             replaces: transaction.replaces,
-            isCorrection: transaction.isCorrection,
+            corrects: transaction.corrects,
             amount: transaction.amount,
             currency: transaction.currency,
             description: transaction.description,
@@ -61,6 +61,12 @@ extension Transaction.Entry {
             transactedAt: transaction.transactedAt,
             settledAt: transaction.settledAt
         )
+    }
+}
+
+extension Transaction.Retraction {
+    init(_ retraction: TransactionPage.Retraction) {
+        self.init(institutionID: retraction.id, retracts: retraction.retracts)
     }
 }
 
@@ -86,7 +92,7 @@ extension BankTransaction {
         self.init(
             id: entry.institutionID,
             replaces: entry.replaces,
-            isCorrection: entry.isCorrection,
+            corrects: entry.corrects,
             amount: entry.amount,
             currency: entry.currency,
             description: entry.description,

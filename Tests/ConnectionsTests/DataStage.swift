@@ -73,6 +73,7 @@ extension Stage {
     func serve(
         _ entries: [Transaction.Entry] = [],
         removed: [String] = [],
+        retractions: [Transaction.Retraction] = [],
         window: Range<Int64>? = nil
     ) async throws -> Int {
         let claims = try await claim()
@@ -85,7 +86,7 @@ extension Stage {
                     try claim.succeed(balance, next: next, db, world)
                 case .ownership: try claim.succeed([], next: next, db, world)
                 case .transactions:
-                    try claim.ingest(entries, removed: removed, cursor: [1], db, world)
+                    try claim.ingest(entries, removed: removed, retractions: retractions, cursor: [1], db, world)
                     if let window { while try claim.voidUnseen(in: window, db, world) {} }
                     try claim.succeed(next: next, db, world)
                 }
@@ -112,12 +113,12 @@ extension Stage {
         _ status: Transaction.Status = .posted,
         at moment: Int64 = Stage.start,
         replaces: String? = nil,
-        isCorrection: Bool = false
+        corrects: [String] = []
     ) -> Transaction.Entry {
         Transaction.Entry(
             institutionID: name,
             replaces: replaces,
-            isCorrection: isCorrection,
+            corrects: corrects,
             amount: amount,
             currency: "usd",
             description: "Transaction \(name)",

@@ -51,7 +51,7 @@ struct ResealingTests {
         try await stage.database.write { db in
             let signIn = try SignIn.begin(at: "b", .wait(note: [3]), for: session, returningTo: nil, db, world, ring)
             let file = try UploadedFile.begin(for: signIn, of: session, db, world)
-            try file.append((0..<45).map { try file.piece($0, [4, 5], ring) }, db)
+            try file.append((0..<45).map { try file.piece($0, [4, 5], ring) }, db, world)
         }
         let before = try await sealed(stage)
         let both = try KeyRing(text: "\(Self.newKey)\n\(Self.oldKey)")

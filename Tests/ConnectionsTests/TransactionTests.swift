@@ -14,11 +14,14 @@ struct TransactionTests {
         _ id: String,
         _ entries: [Transaction.Entry],
         removed: [String] = [],
+        retracting names: [String] = [],
         window: Range<Int64>? = nil
     ) async throws -> String {
         stage.advance(seconds: 1)
         let mark = try await stage.refresh(id, "transactions")["transaction_refresh"]?["id"]?.text
-        #expect(try await stage.serve(entries, removed: removed, window: window) == 1)
+        let retraction = Transaction.Retraction(institutionID: "never \(names)", retracts: names)
+        let retractions = names.isEmpty ? [] : [retraction]
+        #expect(try await stage.serve(entries, removed: removed, retractions: retractions, window: window) == 1)
         return try #require(mark)
     }
 
@@ -112,12 +115,71 @@ struct TransactionTests {
             #expect(all.count == 2 && all.contains(purchase))
             #expect(all.allSatisfy { $0["status"] == "posted" })
         }
-        _ = try await refresh(stage, id, [Stage.entry("right", -450, replaces: "purchase", isCorrection: true)])
+        _ = try await refresh(stage, id, [Stage.entry("right", -450, corrects: ["purchase"])])
         let right = try #require(
             try await stage.transactions(id)["data"]?.elements?.first { $0["id"] == purchase["id"] }
         )
         #expect(right["amount"] == -450 && right["status"] == "posted")
         #expect(try await stage.transactions(id).ids?.count == 2)
+    }
+
+    /// What stands: amounts by name.
+    private func standing(_ stage: Stage, _ id: String) async throws -> [String: Node] {
+        let all = try await stage.transactions(id)["data"]?.elements ?? []
+        return Dictionary(
+            uniqueKeysWithValues: all.filter { $0["status"] != "void" }.map {
+                ($0["description"]?.text ?? "", $0["amount"] ?? .null)
+            }
+        )
+    }
+
+    @Test("that were corrected do not come back under a name that they had", arguments: Store.allCases)
+    func corrected(store: Store) async throws {
+        let stage = try await Stage(store)
+        let id = try await stage.linkedAccount()
+        _ = try await refresh(stage, id, [Stage.entry("a", -1), Stage.entry("kept", -9)])
+        let first = try await stage.transactions(id).ids
+        _ = try await refresh(stage, id, [Stage.entry("b", -2, corrects: ["a"])])
+        _ = try await refresh(stage, id, [Stage.entry("a", -1), Stage.entry("kept", -9)])
+        #expect(try await standing(stage, id) == ["Transaction b": -2, "Transaction kept": -9])
+        // By the name that it had first, and by two at once.
+        _ = try await refresh(stage, id, [Stage.entry("c", -3, corrects: ["a"])])
+        _ = try await refresh(stage, id, [Stage.entry("d", -4, corrects: ["never told", "c", "a"])])
+        _ = try await refresh(stage, id, ["a", "b", "c", "never told"].map { Stage.entry($0) })
+        #expect(try await standing(stage, id) == ["Transaction d": -4, "Transaction kept": -9])
+        #expect(try await Set(stage.transactions(id).ids ?? []) == Set(first ?? []), "each keeps its id")
+        // One that was told before stays, and what it corrects gives way.
+        _ = try await refresh(stage, id, [Stage.entry("kept", -9, corrects: ["d"])])
+        _ = try await refresh(stage, id, [Stage.entry("d", -4), Stage.entry("e", -5, corrects: ["a"])])
+        #expect(try await standing(stage, id) == ["Transaction e": -5])
+    }
+
+    @Test("that were taken back for good stay away, whatever is told later", arguments: Store.allCases)
+    func retracted(store: Store) async throws {
+        let stage = try await Stage(store)
+        let id = try await stage.linkedAccount()
+        _ = try await refresh(stage, id, [Stage.entry("a", -1), Stage.entry("b", -2)])
+        _ = try await refresh(stage, id, [Stage.entry("c", -3, corrects: ["b"])], retracting: ["a", "unknown"])
+        _ = try await refresh(stage, id, [Stage.entry("a", -1), Stage.entry("unknown", -1)])
+        #expect(try await standing(stage, id) == ["Transaction c": -3])
+        _ = try await refresh(stage, id, [], retracting: ["b"])
+        #expect(try await standing(stage, id) == [:], "it has the name of what it corrected")
+        // It is corrected after all, and the same taken back once more is nothing new.
+        _ = try await refresh(stage, id, [Stage.entry("d", -4, corrects: ["a"])], retracting: ["a", "unknown"])
+        #expect(try await standing(stage, id) == ["Transaction d": -4])
+    }
+
+    @Test("that are pending do not come back beside what they became", arguments: Store.allCases)
+    func settled(store: Store) async throws {
+        let stage = try await Stage(store)
+        let id = try await stage.linkedAccount()
+        let moment = Stage.start
+        _ = try await refresh(stage, id, [Stage.entry("hold", -1, .pending, at: moment)])
+        _ = try await refresh(stage, id, [Stage.entry("purchase", -2, at: moment + 5, replaces: "hold")])
+        _ = try await refresh(stage, id, [Stage.entry("hold", -1, .pending, at: moment)])
+        #expect(try await standing(stage, id) == ["Transaction purchase": -2])
+        _ = try await refresh(stage, id, [Stage.entry("hold", -3, .pending, at: moment + 6)])
+        #expect(try await standing(stage, id) == ["Transaction purchase": -2, "Transaction hold": -3], "another")
     }
 
     @Test("that are pending become void where they vanish from a window that is complete", arguments: Store.allCases)

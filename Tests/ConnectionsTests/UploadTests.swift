@@ -35,7 +35,7 @@ struct UploadTests {
             var file = try UploadedFile.begin(for: signIn, of: session, db, world)
             for (number, begin) in stride(from: 0, to: contents.count, by: UploadedFile.pieceSize).enumerated() {
                 let end = min(contents.count, begin + UploadedFile.pieceSize)
-                try file.append([file.piece(number, contents[begin..<end], ring)], db)
+                try file.append([file.piece(number, contents[begin..<end], ring)], db, world)
             }
             try file.complete(size: contents.count, db, world)
             return file
@@ -172,6 +172,27 @@ struct UploadTests {
         stage.advance(seconds: 86_401)
         try await prune(stage)
         #expect(try await pieces(stage) == 0)
+    }
+
+    @Test("takes no piece any more when its time is over, or when it is gone", arguments: Store.allCases)
+    func late(store: Store) async throws {
+        let stage = try await Stage(store)
+        let (session, _) = try await stage.createSession(stage.createCustomer())
+        let signIn = try await begin(stage, session)
+        let (world, ring) = (stage.world, stage.ring)
+        let file = try await stage.database.write { db in
+            let file = try UploadedFile.begin(for: signIn, of: session, db, world)
+            try file.append([file.piece(0, [1], ring)], db, world)
+            return file
+        }
+        _ = try await give([2], at: signIn, of: session, stage)
+        for number in 1...2 {
+            await #expect(throws: StripeError.self) {
+                try await stage.database.write { db in try file.append([file.piece(number, [3], ring)], db, world) }
+            }
+            try await prune(stage)
+            #expect(try await pieces(stage) == 1, "of the newer file")
+        }
     }
 
     @Test("and accounts keep their marks when the ring changes", arguments: Store.allCases)

@@ -183,7 +183,96 @@ struct FDXPartTests {
         let second = try await refresh(first.cursor, number: 2, after: 1)
         #expect(second.completeWindow?.contains(held) == true, "that it has vanished is noticed")
         let third = try await refresh(second.cursor, number: 3, after: 2)
-        #expect(third.completeWindow?.lowerBound == start - 13 * day)
+        #expect(third.completeWindow?.lowerBound == start - 12 * day, "14 days again, but for the first")
+    }
+
+    @Test("is not believed of the first day, of which a bank in another zone tells a part")
+    func zones() async throws {
+        // It is the evening before at the bank when the day begins at Greenwich: what happened then is of a day that is
+        // not asked for.
+        let day: Int64 = 86_400
+        let start = Exhibit.now / day * day
+        let server = try await LocalServer { asked in
+            .init(body: asked.path.hasSuffix("transactions") ? #"{"transactions": []}"# : "{}")
+        }
+        let (connector, _) = try await bank([:]) { $0.base = server.url }
+        let read = try access()
+        var cursor: [UInt8]?
+        for number in 0...2 as ClosedRange<Int64> {
+            let access = Access(
+                institution: read.institution,
+                holder: read.holder,
+                now: start + number * day,
+                credential: read.credential,
+                refreshNumber: number,
+                renew: read.renew
+            )
+            let page = try await connector.transactions(of: account, after: cursor, access)
+            cursor = page.cursor
+            let asked = try #require(server.asked.last?.query["startTime"].flatMap(Moment.iso))
+            #expect(page.completeWindow?.lowerBound == (number == 0 ? 0 : asked + day), "all, the first time")
+        }
+    }
+
+    @Test("is told once of a purchase whose hold the bank still lists")
+    func holdBesidePosting() async throws {
+        let moment = iso(Exhibit.now - 86_400)
+        let items = [
+            #"{"transactionId": "t1", "amount": 5, "status": "POSTED", "transactionTimestamp": "\#(moment)", "#
+                + #""referenceTransactionId": "p1"}"#,
+            #"{"transactionId": "p1", "amount": 5, "status": "PENDING", "transactionTimestamp": "\#(moment)"}"#,
+            #"{"transactionId": "p2", "amount": 6, "status": "PENDING", "transactionTimestamp": "\#(moment)"}"#,
+        ]
+        for order in [items, items.reversed()] {
+            let list = order.joined(separator: ",")
+            let (connector, _) = try await bank([
+                "/accounts/a": .init(body: "{}"),
+                "/accounts/a/transactions": .init(body: "{\"transactions\": [\(list)]}"),
+            ])
+            let card = BankAccount.Reference(id: "a", category: .credit, subcategory: .creditCard)
+            let page = try await connector.transactions(of: card, after: nil, access())
+            #expect(Set(page.transactions.map(\.id)) == ["t1", "p2"])
+        }
+    }
+
+    @Test("has told all where the next page is the first", arguments: ["0", "\"0\""])
+    func firstAgain(_ offset: String) async throws {
+        let (connector, server) = try await bank([
+            "/accounts/a": .init(body: "{}"),
+            "/accounts/a/transactions": .init(body: "{\"transactions\": [], \"page\": {\"nextOffset\": \(offset)}}"),
+        ])
+        let page = try await connector.transactions(of: account, after: nil, access())
+        #expect(!page.hasMore && page.completeWindow != nil)
+        #expect(server.asked.count { $0.path.hasSuffix("transactions") } == 1)
+    }
+
+    @Test("is asked for the currency again where it told none")
+    func guessedCurrency() async throws {
+        let isTold = Mutex(false)
+        let moment = iso(Exhibit.now)
+        let item = #"{"transactionId": "t", "amount": 1500, "status": "POSTED", "postedTimestamp": "\#(moment)"}"#
+        let server = try await LocalServer { asked in
+            if asked.path.hasSuffix("transactions") { return .init(body: "{\"transactions\": [\(item)]}") }
+            return .init(body: isTold.withLock { $0 } ? #"{"currency": {"currencyCode": "JPY"}}"# : "{}")
+        }
+        let (connector, _) = try await bank([:]) { $0.base = server.url }
+        let read = try access()
+        func refresh(_ cursor: [UInt8]?, _ number: Int64) async throws -> TransactionPage {
+            let access = Access(
+                institution: read.institution,
+                holder: read.holder,
+                now: read.now,
+                credential: read.credential,
+                refreshNumber: number,
+                renew: read.renew
+            )
+            return try await connector.transactions(of: account, after: cursor, access)
+        }
+        let first = try await refresh(nil, 1)
+        #expect(first.transactions.map(\.currency) == ["usd"])
+        isTold.withLock { $0 = true }
+        let second = try await refresh(first.cursor, 2)
+        #expect(second.transactions.map { "\($0.amount) \($0.currency)" } == ["1500 jpy"])
     }
 
     private func iso(_ moment: Int64) -> String { Moment.date(of: moment) }

@@ -481,4 +481,22 @@ extension OFXDirectTests {
         #expect(far.answers(for: daily, among: [daily]) && !far.answers(for: daily, among: [daily, far]))
         #expect(!OFXAccount(kind: .card, number: "77").answers(for: daily, among: [daily]))
     }
+
+    @Test("believes a hidden number only where it is one account's")
+    func hidden() {
+        func account(_ number: String, _ type: String = "", branch: String = "") -> OFXAccount {
+            OFXAccount(kind: .bank, branch: branch, number: number, type: type)
+        }
+        let (first, second) = (account("0001111", "CHECKING"), account("9991111", "SAVINGS"))
+        let (hidden, typed) = (account("XXX1111"), account("XXX1111", "SAVINGS"))
+        for asked in [first, second] {
+            #expect(hidden.answers(for: asked, among: [asked]))
+            #expect(!hidden.answers(for: asked, among: [first, second]), "it may be either")
+        }
+        #expect(typed.answers(for: second, among: [first, second]))
+        #expect(!typed.answers(for: first, among: [first, second]))
+        let branches = ["1", "2"].map { account("1111", branch: $0) }
+        #expect(branches[0].answers(for: branches[0], among: branches))
+        #expect(!branches[0].answers(for: branches[1], among: branches))
+    }
 }

@@ -67,14 +67,14 @@ private struct Given {
     func transactions(
         _ account: BankAccount,
         after cursor: [UInt8]? = nil
-    ) async throws -> (all: [BankTransaction], removed: [String], cursor: [UInt8], window: Range<Int64>?) {
-        var (all, removed, cursor): ([BankTransaction], [String], [UInt8]?) = ([], [], cursor)
+    ) async throws -> (all: [BankTransaction], retracted: [[String]], cursor: [UInt8], window: Range<Int64>?) {
+        var (all, retracted, cursor): ([BankTransaction], [[String]], [UInt8]?) = ([], [], cursor)
         for _ in 0..<1000 {
             let page = try await files.transactions(of: account.reference, after: cursor, access)
             all += page.transactions
-            removed += page.removed
+            retracted += page.retractions.map(\.retracts)
             cursor = page.cursor
-            if !page.hasMore { return (all, removed, page.cursor, page.completeWindow) }
+            if !page.hasMore { return (all, retracted, page.cursor, page.completeWindow) }
         }
         throw ConnectorError.invalidResponse
     }
@@ -133,9 +133,9 @@ struct OFXFilesTests {
         let balance = try await given.balance(account)
         #expect(balance.current == ["usd": 123_456] && balance.kind == .cash(available: ["usd": 120_000]))
         #expect(balance.asOf == 1_709_636_400)
-        let (all, removed, _, window) = try await given.transactions(account)
+        let (all, retracted, _, window) = try await given.transactions(account)
         #expect(all.filter { $0.status == .posted }.reduce(0) { $0 + $1.amount } == 98_666)
-        #expect(all.map(\.amount) == [-1234, 100_000, -50, -50, -700] && removed.isEmpty)
+        #expect(all.map(\.amount) == [-1234, 100_000, -50, -50, -700] && retracted.isEmpty)
         #expect(all.map(\.description) == ["CAFé & CO", "EMPLOYER", "FEE", "FEE", "KIOSK"])
         #expect(all[0].transactedAt == 1_707_436_800 && all[0].settledAt == 1_707_584_400)
         #expect(all[4].status == .pending && all[4].settledAt == nil && Set(all.map(\.id)).count == 5)
@@ -282,7 +282,7 @@ struct OFXFilesTests {
         )
         let one = try await cut.transactions(try await cut.accounts()[0]).all[0]
         #expect(one.id.utf8.count < 300 && one.description.utf8.count <= 1024)
-        let corrections = (0..<2001).map { "<STMTTRN><FITID>\($0)<CORRECTFITID>\($0)</STMTTRN>" }.joined()
+        let corrections = (1...2001).map { "<STMTTRN><CORRECTFITID>\($0)<CORRECTACTION>DELETE</STMTTRN>" }.joined()
         #expect(await refusal(OFXSamples.statement(corrections))?.contains("too many corrections") == true)
     }
 
@@ -296,9 +296,9 @@ struct OFXFilesTests {
         let second = try await Given(OFXSamples.corrected)
         #expect(try await second.accounts().map(\.id) == [account.id])
         let after = try await second.transactions(account, after: before.cursor)
-        #expect(after.removed == [before.all[1].id], "one was taken back")
+        #expect(after.retracted == [[before.all[1].id]], "one was taken back")
         #expect(after.all.map(\.amount) == [-3300, -1100], "one was replaced, and a used FITID names another")
-        #expect(after.all[0].replaces == before.all[2].id && after.all[1].id != before.all[0].id)
+        #expect(after.all[0].corrects == [before.all[2].id] && after.all[1].id != before.all[0].id)
         let known = Set(before.all.map(\.id))
         #expect(after.all.allSatisfy { !known.contains($0.id) })
     }
@@ -454,9 +454,9 @@ extension OFXFilesTests {
         let given = try await Given(accounts([("1", "11111", both + corrections), ("1", "22222", both)]))
         let (first, second) = (try await given.accounts()[0], try await given.accounts()[1])
         let corrected = try await given.transactions(first)
-        #expect(corrected.all.map(\.amount) == [-2200] && corrected.removed.count == 1)
+        #expect(corrected.all.map(\.amount) == [-2200] && corrected.retracted == [["1|20240102|-1000|usd"]])
         let other = try await given.transactions(second)
-        #expect(other.all.map(\.amount) == [-1000, -2000] && other.removed.isEmpty)
+        #expect(other.all.map(\.amount) == [-1000, -2000] && other.retracted.isEmpty)
     }
 
     @Test("take a correction that has the FITID of what it corrects, in either order", arguments: [false, true])
@@ -469,9 +469,10 @@ extension OFXFilesTests {
         ]
         let text = (isReversed ? entries.reversed() : entries).joined()
         let given = try await Given(OFXSamples.statement(text))
-        let (all, removed, _, _) = try await given.transactions(try await given.accounts()[0])
-        #expect(Set(all.map(\.description)) == ["RIGHT", "NAMED"] && all.count == 2 && removed.isEmpty)
-        #expect(all.first { $0.amount == -1200 }?.replaces == "1|20240102|-1000")
+        let (all, retracted, _, _) = try await given.transactions(try await given.accounts()[0])
+        #expect(Set(all.map(\.description)) == ["RIGHT", "NAMED"] && all.count == 2 && retracted.isEmpty)
+        #expect(all.first { $0.amount == -1200 }?.corrects == ["1|20240102|-1000|usd"])
+        #expect(all.first { $0.amount == -2000 }?.corrects == [], "it has the name of what it corrects")
     }
 
     @Test("follow a correction of a correction to its end")
@@ -480,9 +481,9 @@ extension OFXFilesTests {
         let second = entry("20240102", "-11.00", "TWO", fitid: "2", corrects: "1")
         let third = entry("20240102", "-12.00", "THREE", fitid: "3", corrects: "2")
         let given = try await Given(OFXSamples.statement(first + second + third))
-        let (all, removed, _, _) = try await given.transactions(try await given.accounts()[0])
-        #expect(all.map(\.amount) == [-1200] && removed == ["1|20240102|-1000"])
-        #expect(all[0].replaces == "2|20240102|-1100")
+        let (all, retracted, _, _) = try await given.transactions(try await given.accounts()[0])
+        #expect(all.map(\.amount) == [-1200] && retracted.isEmpty)
+        #expect(all[0].corrects == ["2|20240102|-1100|usd", "1|20240102|-1000|usd"])
     }
 
     @Test("correct what an earlier file told, by its FITID alone")
@@ -497,8 +498,8 @@ extension OFXFilesTests {
         let days = "<BANKTRANLIST><DTSTART>20240201<DTEND>20240229"
         let given = try await Given(OFXSamples.statement(text).replacing("<BANKTRANLIST>", with: days))
         let stored = [
-            "1|x|20240102|-5", "1|20240102|-1000", "2|20240103|-2000", "4|20240102|-700", "5|20240205|-800",
-            "6|20240220|-900", "10|20240301|-100",
+            "1|x|20240102|-5|usd", "1|20240102|-1000|usd", "1|20240101|-1|usd", "2|20240103|-2000|usd",
+            "4|20240102|-700|usd", "5|20240205|-800|usd", "6|20240220|-900|usd", "10|20240301|-100|usd",
         ]
         let access = Access(
             institution: OFXFiles.standard,
@@ -509,9 +510,8 @@ extension OFXFilesTests {
             known: { beginning async throws(ConnectorError) in stored.filter { $0.hasPrefix(beginning) } }
         ) { _ throws(ConnectorError) in throw .unsupported }
         let page = try await files.transactions(of: given.accounts()[0].reference, after: nil, access)
-        #expect(page.removed == ["2|20240103|-2000"])
-        #expect(page.transactions.map(\.replaces) == ["1|20240102|-1000", nil, "4|20240102|-700", nil])
-        #expect(page.transactions.map(\.isCorrection) == [true, false, true, false])
+        #expect(page.retractions.map(\.retracts) == [["2|20240103|-2000|usd"]])
+        #expect(page.transactions.map(\.corrects) == [["1|20240102|-1000|usd"], [], ["4|20240102|-700|usd"], []])
     }
 
     @Test("tell those without a FITID apart, however far they are from each other")

@@ -21,6 +21,14 @@ private final class SimpleFINServer: Sendable {
         var retryAfter: String?
         /// The longest window that it takes, in days.
         var longest: Int64?
+        /// What it tells of its only account, by the moments that are asked for.
+        var book: [Row]?
+    }
+
+    struct Row {
+        let id: String
+        let moment: Int64
+        var isPending = false
     }
 
     let state = Mutex(State())
@@ -54,10 +62,22 @@ private final class SimpleFINServer: Sendable {
             let end = asked.query["end-date"].flatMap { Int64($0) } ?? today + 86_400
             if end - start > longest * 86_400 { return .init(status: 400) }
         }
+        if let book = state.book { return .init(body: Self.body(of: book, asked)) }
         // Whatever happened, happened in the last window.
         let isEarlier = asked.query["end-date"] != nil
         let body = isEarlier ? state.accounts.replacing("\"transactions\"", with: "\"none\"") : state.accounts
         return .init(status: state.status, body: body, retryAfter: state.retryAfter)
+    }
+
+    private static func body(of book: [Row], _ asked: LocalServer.Asked) -> String {
+        let moment = { (name: String) in asked.query[name].flatMap { Int64($0) } }
+        let window = (moment("start-date") ?? 0)..<(moment("end-date") ?? Int64.max)
+        let rows = book.filter { window.contains($0.moment) && (!$0.isPending || asked.query["pending"] == "1") }.map {
+            #"{"id": "\#($0.id)", "posted": \#($0.isPending ? 0 : $0.moment), "transacted_at": \#($0.moment), "#
+                + #""amount": "-1.00", "description": "x", "pending": \#($0.isPending)}"#
+        }
+        return #"{"errlist": [], "accounts": [{"id": "A", "name": "Checking", "currency": "USD", "balance": "1", "#
+            + #""balance-date": 1789990000, "transactions": [\#(rows.joined(separator: ","))]}]}"#
     }
 
     /// Version 2, with numbers and strings as they come, and what no server should send beside what it should.
@@ -105,11 +125,17 @@ private func attempt() -> Attempt {
 private func access(
     _ credential: [UInt8],
     now: Int64 = now,
+    refresh: Int64? = nil,
     spend: @escaping @Sendable () async throws(ConnectorError) -> Void = { () async throws(ConnectorError) in }
 ) -> Access {
-    Access(institution: SimpleFIN.standard, holder: "cus_A", now: now, credential: credential, spend: spend) {
-        _ throws(ConnectorError) in throw .unsupported
-    }
+    Access(
+        institution: SimpleFIN.standard,
+        holder: "cus_A",
+        now: now,
+        credential: credential,
+        refreshNumber: refresh,
+        spend: spend
+    ) { _ throws(ConnectorError) in throw .unsupported }
 }
 
 private func connector() -> SimpleFIN {
@@ -281,11 +307,77 @@ struct SimpleFINTests {
         let asked = server.asked.filter { $0.query["start-date"] != nil }
         let tomorrow = today + 86_400
         let starts = asked.compactMap { $0.query["start-date"].flatMap { Int64($0) } }
-        #expect(starts == [180, 136, 92, 48, 44].map { tomorrow - $0 * 86_400 })
+        #expect(starts == [180, 176, 132, 88, 44].map { tomorrow - $0 * 86_400 })
         let ends = asked.map { $0.query["end-date"].flatMap { Int64($0) } }
-        #expect(ends == [136, 92, 48, 44].map { tomorrow - $0 * 86_400 } + [nil], "each begins where one ended")
-        #expect(asked.map { $0.query["pending"] } == [nil, nil, nil, nil, "1"])
+        #expect(ends == [176, 132, 88, 44].map { tomorrow - $0 * 86_400 } + [nil], "each begins where one ended")
+        #expect(asked.allSatisfy { $0.query["pending"] == "1" })
         #expect(asked.allSatisfy { $0.query["version"] == "2" })
+    }
+
+    /// One refresh.
+    private func refresh(
+        _ number: Int64,
+        on day: Int64,
+        after cursor: inout [UInt8]?,
+        _ connector: SimpleFIN,
+        _ opened: [UInt8]
+    ) async throws -> (ids: Set<String>, window: Range<Int64>?) {
+        let access = access(opened, now: now + day * 86_400, refresh: number)
+        let account = try #require(try await connector.accounts(access).first).reference
+        var ids: Set<String> = []
+        while true {
+            let page = try await connector.transactions(of: account, after: cursor, access)
+            cursor = page.cursor
+            ids.formUnion(page.transactions.map(\.id))
+            if !page.hasMore { return (ids, page.completeWindow) }
+        }
+    }
+
+    @Test(
+        "goes back after a long time to what came late before it, and to what was pending",
+        arguments: [(nil, 60), (12, 15), (6, 8), (nil, 170)] as [(Int64?, Int64)]
+    )
+    func gap(_ longest: Int64?, _ days: Int64) async throws {
+        let server = try await SimpleFINServer()
+        let ago = { (days: Int64) in now - days * 86_400 }
+        server.state.withLock { state in
+            state.longest = longest
+            state.book = [.init(id: "old", moment: ago(4)), .init(id: "hold", moment: ago(20), isPending: true)]
+        }
+        let connector = connector()
+        let opened = try credential(try await paste(server.token, connector))
+        var cursor: [UInt8]?
+        #expect(try await refresh(1, on: 0, after: &cursor, connector, opened).ids == ["old", "hold"])
+        server.state.withLock { state in
+            state.book = [
+                .init(id: "old", moment: ago(4)), .init(id: "late", moment: ago(3)), .init(id: "new", moment: ago(-2)),
+            ]
+        }
+        let (ids, window) = try await refresh(2, on: days, after: &cursor, connector, opened)
+        #expect(ids.isSuperset(of: ["late", "new"]))
+        #expect(window?.contains(ago(20)) == true, "it is pending no more")
+        let count = server.asked.count
+        let last = try await refresh(3, on: days + 1, after: &cursor, connector, opened)
+        #expect(last.window?.upperBound == (now / 86_400 + days + 3) * 86_400)
+        #expect(server.asked.count == count + 2, "the accounts, and one window")
+    }
+
+    @Test("says nothing of what an earlier refresh read that was broken off, and goes on there")
+    func resumed() async throws {
+        let server = try await SimpleFINServer()
+        let hold = now - 100 * 86_400
+        server.state.withLock { $0.book = [.init(id: "hold", moment: hold, isPending: true)] }
+        let connector = connector()
+        let opened = try credential(try await paste(server.token, connector))
+        let first = access(opened, refresh: 1)
+        let account = try #require(try await connector.accounts(first).first).reference
+        var cursor: [UInt8]?
+        for _ in 0..<3 { cursor = try await connector.transactions(of: account, after: cursor, first).cursor }
+        let (ids, window) = try await refresh(2, on: 1, after: &cursor, connector, opened)
+        #expect(ids.isEmpty && window?.contains(hold) == false)
+        server.state.withLock { $0.book = [] }
+        let later = try await refresh(3, on: 2, after: &cursor, connector, opened)
+        #expect(later.window?.contains(hold) == true, "it was pending, and is looked for again")
     }
 
     @Test("asks for less where a server takes no long window")

@@ -1,0 +1,228 @@
+/// What one refresh writes of an account's transactions. Writing the same again changes nothing.
+///
+/// A transaction keeps its `fctxn_` when the institution gives it another name. The names that it had are remembered,
+/// with the transaction that stands for them now: what is told again under a name that is over, by an older file or a
+/// narrower one, is not taken, and a correction that goes by a former name finds what it is about.
+
+internal import Database
+internal import Wire
+
+extension Transaction {
+    struct Batch {
+        let account: String
+        let scope: Scope
+        /// The refresh's number on the account.
+        let refresh: Int64
+        let now: Int64
+
+        private var mine: SQL {
+            "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND account = \(account)"
+        }
+
+        /// A name that is over, for transactions that happened until then.
+        private struct Former {
+            let name: String
+            var through = Int64.max
+        }
+
+        func ingest(_ entries: [Entry], _ db: Connection, _ world: World) throws {
+            var hasFormer =
+                try db.first("SELECT 1 FROM former_transaction_name WHERE \(mine) LIMIT 1") { try $0.int(0) } != nil
+            for entry in entries {
+                if hasFormer, try isOver(entry, db) { continue }
+                var over: [Former] = []
+                if let name = entry.replaces, name != entry.institutionID { over += try settle(name, as: entry, db) }
+                for name in entry.corrects where name != entry.institutionID {
+                    over += try correct(name, by: entry, db)
+                }
+                try upsert(entry, db, world)
+                guard !over.isEmpty else { continue }
+                hasFormer = true
+                try remember(over, for: try id(named: entry.institutionID, db), db)
+            }
+        }
+
+        private func isOver(_ entry: Entry, _ db: Connection) throws -> Bool {
+            try db.first(
+                """
+                SELECT 1 FROM former_transaction_name WHERE \(mine) AND institution_id = \(entry.institutionID)
+                AND through >= \(entry.transactedAt)
+                """
+            ) { try $0.int(0) } != nil
+        }
+
+        /// The row is inserted, or changed where it is another; a transaction that was posted keeps that moment when
+        /// it becomes void. That it was seen is noted of those alone that may vanish.
+        private func upsert(_ entry: Entry, _ db: Connection, _ world: World) throws {
+            let settled = entry.settledAt ?? (entry.status == .posted ? entry.transactedAt : now)
+            let postedAt = entry.status == .posted ? settled : 0
+            let voidAt = entry.status == .void ? settled : 0
+            try db.execute(
+                """
+                INSERT INTO bank_transaction (merchant, livemode, account, transacted_at, id, institution_id, amount,
+                    currency, description, status, posted_at, void_at, updated, refresh, seen)
+                VALUES (\(scope.merchant), \(scope.livemode), \(account), \(entry.transactedAt),
+                    \(world.id(.transaction)), \(entry.institutionID), \(entry.amount), \(entry.currency),
+                    \(entry.description), \(entry.status.rawValue), \(postedAt), \(voidAt), \(now), \(refresh),
+                    \(refresh))
+                ON CONFLICT (merchant, livemode, account, institution_id) DO UPDATE SET
+                    transacted_at = excluded.transacted_at, amount = excluded.amount, currency = excluded.currency,
+                    description = excluded.description, status = excluded.status,
+                    posted_at = CASE WHEN excluded.status = 'void' THEN bank_transaction.posted_at
+                        ELSE excluded.posted_at END,
+                    void_at = excluded.void_at, updated = excluded.updated, refresh = excluded.refresh,
+                    seen = excluded.seen
+                WHERE (bank_transaction.transacted_at, bank_transaction.amount, bank_transaction.currency,
+                        bank_transaction.description, bank_transaction.status)
+                    <> (excluded.transacted_at, excluded.amount, excluded.currency, excluded.description,
+                        excluded.status)
+                """
+            )
+            if entry.status == .pending {
+                try db.execute(
+                    """
+                    UPDATE bank_transaction SET seen = \(refresh) WHERE \(mine)
+                    AND institution_id = \(entry.institutionID) AND seen < \(refresh)
+                    """
+                )
+            }
+        }
+
+        // MARK: Names
+
+        /// A pending transaction goes on under another name. One that is posted is what a refund refers to, and stays.
+        private func settle(_ old: String, as entry: Entry, _ db: Connection) throws -> [Former] {
+            let transactedAt = try db.first(
+                """
+                SELECT transacted_at FROM bank_transaction
+                WHERE \(mine) AND institution_id = \(old) AND status = 'pending'
+                """
+            ) { try $0.int(0) }
+            guard let transactedAt else { return [] }
+            try rename(old, to: entry.institutionID, db)
+            // A later one that is pending may have the name again.
+            return [Former(name: old, through: max(transactedAt, entry.transactedAt))]
+        }
+
+        /// What was wrong goes on as its correction.
+        private func correct(_ old: String, by entry: Entry, _ db: Connection) throws -> [Former] {
+            guard let current = try current(old, db), current.name != entry.institutionID else {
+                return [Former(name: old)]
+            }
+            try rename(current.name, to: entry.institutionID, db)
+            return [Former(name: old), Former(name: current.name)]
+        }
+
+        /// Where both names are known already, the old one has nothing left to stand for.
+        private func rename(_ old: String, to new: String, _ db: Connection) throws {
+            guard try id(named: new, db) == nil else { return try remove([old], db) }
+            try db.execute(
+                "UPDATE bank_transaction SET institution_id = \(new) WHERE \(mine) AND institution_id = \(old)"
+            )
+        }
+
+        private func id(named name: String, _ db: Connection) throws -> String? {
+            try db.first("SELECT id FROM bank_transaction WHERE \(mine) AND institution_id = \(name)") { row in
+                try row.text(0)
+            }
+        }
+
+        /// The transaction that stands for a name, and the name that it has; nil where there is none.
+        private func current(_ name: String, _ db: Connection) throws -> (name: String, id: String)? {
+            var (name, passed) = (name, Set<String>())
+            while passed.insert(name).inserted {
+                let next = try db.first(
+                    """
+                    SELECT t.institution_id FROM former_transaction_name AS f JOIN bank_transaction AS t
+                    ON t.merchant = f.merchant AND t.livemode = f.livemode AND t.id = f.transaction_id
+                    WHERE f.merchant = \(scope.merchant) AND f.livemode = \(scope.livemode)
+                    AND f.account = \(account) AND f.institution_id = \(name)
+                    """
+                ) { try $0.text(0) }
+                guard let next else { break }
+                name = next
+            }
+            return try id(named: name, db).map { (name, $0) }
+        }
+
+        /// - Parameter id: of the transaction that stands for the names; nil where there is none.
+        private func remember(_ names: [Former], for id: String?, _ db: Connection) throws {
+            for former in names {
+                try db.execute(
+                    """
+                    INSERT INTO former_transaction_name (merchant, livemode, account, institution_id, transaction_id,
+                        through)
+                    VALUES (\(scope.merchant), \(scope.livemode), \(account), \(former.name), \(id ?? ""),
+                        \(former.through))
+                    ON CONFLICT (merchant, livemode, account, institution_id) DO UPDATE SET
+                        transaction_id = excluded.transaction_id,
+                        through = CASE WHEN excluded.through > former_transaction_name.through
+                            THEN excluded.through ELSE former_transaction_name.through END
+                    """
+                )
+            }
+        }
+
+        // MARK: What is gone
+
+        /// What the institution took back becomes void.
+        func remove(_ institutionIDs: [String], _ db: Connection) throws {
+            for id in institutionIDs {
+                try db.execute(
+                    """
+                    UPDATE bank_transaction SET status = 'void', void_at = \(now), updated = \(now),
+                        refresh = \(refresh), seen = \(refresh)
+                    WHERE \(mine) AND institution_id = \(id) AND status <> 'void'
+                    """
+                )
+            }
+        }
+
+        /// What the institution took back for good becomes void, and its names are over. Carried out once.
+        func retract(_ retractions: [Retraction], _ db: Connection) throws {
+            for retraction in retractions {
+                let isDone =
+                    try db.first(
+                        """
+                        SELECT 1 FROM former_transaction_name
+                        WHERE \(mine) AND institution_id = \(retraction.institutionID)
+                        """
+                    ) { try $0.int(0) } != nil
+                guard !isDone else { continue }
+                for name in retraction.retracts {
+                    let current = try current(name, db)
+                    if let current { try remove([current.name], db) }
+                    let names = Set([name, current?.name ?? name, retraction.institutionID])
+                    try remember(names.map { Former(name: $0) }, for: current?.id, db)
+                }
+            }
+        }
+
+        /// - Returns: whether there may be more: a bounded number becomes void at a time.
+        func voidUnseen(in window: Range<Int64>, _ db: Connection) throws -> Bool {
+            let limit = 500
+            let vanished = try db.all(
+                """
+                SELECT institution_id FROM bank_transaction WHERE \(mine) AND status = 'pending'
+                AND transacted_at >= \(window.lowerBound) AND transacted_at < \(window.upperBound)
+                AND seen < \(refresh) LIMIT \(limit)
+                """
+            ) { try $0.text(0) }
+            try remove(vanished, db)
+            return vanished.count == limit
+        }
+    }
+
+    /// What an institution says of transactions that never were.
+    public struct Retraction: Sendable {
+        /// The institution's own name for saying so, unique on the account.
+        public let institutionID: String
+        /// The names of those that are gone.
+        public let retracts: [String]
+
+        public init(institutionID: String, retracts: [String]) {
+            self.institutionID = institutionID
+            self.retracts = retracts
+        }
+    }
+}
