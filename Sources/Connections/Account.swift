@@ -46,6 +46,8 @@ public struct Account: Sendable {
     public struct Details: Sendable {
         /// The institution's own name for it.
         public let institutionAccount: String
+        /// Names that the institution may have had for it before.
+        let formerNames: [String]
         public let displayName: String?
         /// Four digits or nil.
         public let last4: String?
@@ -70,6 +72,7 @@ public struct Account: Sendable {
         /// - Parameter numbers: what ``Number/json(_:)`` makes of them.
         public init(
             institutionAccount: String,
+            formerNames: [String] = [],
             displayName: String?,
             last4: String?,
             category: String,
@@ -84,6 +87,7 @@ public struct Account: Sendable {
             refusal: String? = nil
         ) {
             self.institutionAccount = institutionAccount
+            self.formerNames = formerNames
             self.displayName = displayName
             self.last4 = last4
             self.category = category
@@ -253,18 +257,13 @@ public struct Account: Sendable {
         let hasFile = try signIn.map {
             try UploadedFile.keep(of: $0, for: authorization.id, db, world)
         }
+        try signIn?.note(authorization: authorization.id, db)
         var former: [Authorization] = []
         for details in picked {
             if let refusal = session.refusal(of: details) {
                 throw StripeError(param: "selected_accounts", message: refusal)
             }
-            let known = try find(
-                details.institutionAccount,
-                at: institution.id,
-                of: session.holder.id,
-                session.scope,
-                db
-            )
+            let known = try find(details, at: institution.id, of: session.holder.id, session.scope, db)
             var account: Account
             if let known {
                 if let old = try Authorization.find(known.authorization, in: session.scope, db) { former.append(old) }
@@ -365,6 +364,7 @@ public struct Account: Sendable {
         let refused = Refresh.Feature.allCases.filter { !permits($0) }
         let cancelled = try Refresh.cancel(refused, of: id, in: scope, db)
         try Refresh.reopen(of: id, in: scope, db)
+        try Refresh.restart(of: id, in: scope, db, world)
         try prefetch(configuration, db, world)
         try save(db)
         try Authorization.forget(before.authorization, in: scope, db)
@@ -809,20 +809,26 @@ public struct Account: Sendable {
         )
     }
 
-    /// The account of a holder by the institution's own name for it; nil where it was never linked.
+    /// The account of a holder by the institution's own name for it, or by the one name of those before that is known;
+    /// nil where it was never linked.
     private static func find(
-        _ institutionAccount: String,
+        _ details: Details,
         at institution: String,
         of holder: String,
         _ scope: Scope,
         _ db: Connection
     ) throws -> Account? {
-        try db.first(
-            """
-            \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND holder = \(holder)
-            AND institution = \(institution) AND institution_account = \(institutionAccount)
-            """
-        ) { try Account($0, scope) }
+        func find(_ name: String) throws -> Account? {
+            try db.first(
+                """
+                \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND holder = \(holder)
+                AND institution = \(institution) AND institution_account = \(name)
+                """
+            ) { try Account($0, scope) }
+        }
+        if let account = try find(details.institutionAccount) { return account }
+        let former = try Set(details.formerNames).compactMap(find)
+        return former.count == 1 ? former[0] : nil
     }
 
     /// Whether a holder has linked accounts of an institution.
@@ -871,13 +877,7 @@ public struct Account: Sendable {
     ) throws -> [Details] {
         try accounts.map { details in
             guard details.isCategoryGuessed,
-                let known = try find(
-                    details.institutionAccount,
-                    at: institution,
-                    of: session.holder.id,
-                    session.scope,
-                    db
-                )
+                let known = try find(details, at: institution, of: session.holder.id, session.scope, db)
             else { return details }
             return details.taken(as: known.details)
         }
@@ -1014,6 +1014,7 @@ public struct Account: Sendable {
             """
             UPDATE account SET authorization_id = \(authorization), category = \(details.category),
                 subcategory = \(details.subcategory), display_name = \(details.displayName), last4 = \(details.last4),
+                institution_account = \(details.institutionAccount),
                 supports_payments = \(details.supportsPayments), numbers = \(details.numbers),
                 permissions = \(Joined.text(permissions)), status = \(status.rawValue),
                 expected_deactivation = \(details.expectedDeactivation),

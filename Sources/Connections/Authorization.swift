@@ -229,12 +229,14 @@ public struct Authorization: Sendable {
     ) throws -> Bool {
         let sealed = try renewed.map { try ring.seal($0, for: .bankCredential, owner: id) }
         let credential: SQL = sealed.map { ", credential = \($0)" } ?? ""
-        return try db.execute(
+        let count = try db.execute(
             """
             UPDATE authorization_at_institution SET renewal = 0\(credential) WHERE merchant = \(scope.merchant)
             AND livemode = \(scope.livemode) AND id = \(id) AND renewal = \(fence)
             """
-        ) == 1
+        )
+        if count == 0 { try Revocation.endRenewal(of: id, fence: fence, renewed: sealed, in: scope, db) }
+        return count == 1
     }
 
     /// Gives an authorization what came of a renewal that its sign-in had begun before the accounts were linked.

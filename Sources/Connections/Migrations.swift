@@ -25,7 +25,9 @@ public enum Migrations {
             through {int} NOT NULL,
             PRIMARY KEY (merchant, livemode, account, institution_id)
         ) {clustered}
-        """
+        """,
+        // By what the accounts were linked that a sign-in opened.
+        "ALTER TABLE auth_session ADD COLUMN authorization_id {key}",
     ])
 
     /// Which file a sign-in was answered with: files are found by it.

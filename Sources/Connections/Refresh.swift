@@ -114,6 +114,19 @@ public struct Refresh: Sendable {
         return pending
     }
 
+    /// Begins what is under way anew, with what opens the account now: what a call brings that had an older credential,
+    /// or an older file, is not taken. What a test clock does goes on.
+    static func restart(of account: String, in scope: Scope, _ db: Connection, _ world: World) throws {
+        let count = try db.execute(
+            """
+            UPDATE refresh SET attempt = attempt + 1, retries = 0, claim_at = \(world.wall())
+            WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND account = \(account)
+            AND status = 'pending' AND claim_at IS NOT NULL
+            """
+        )
+        if count > 0 { db.wake(.refreshes) }
+    }
+
     /// Lets a refresh be asked for again on an account that has come back, whatever came of the last one.
     static func reopen(of account: String, in scope: Scope, _ db: Connection) throws {
         try db.execute(

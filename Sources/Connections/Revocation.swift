@@ -32,15 +32,34 @@ public struct Revocation: Sendable {
 
     // MARK: Transitions
 
-    /// Notes the consent of an authorization that no account hangs on any longer.
+    /// Notes the consent of an authorization that no account hangs on any longer. As long as its credential is being
+    /// renewed the institution is not told: the old one may be spent.
     static func begin(of id: String, in scope: Scope, _ db: Connection) throws {
         let mine: SQL = "merchant = \(scope.merchant) AND livemode = \(scope.livemode)"
         try db.execute(
             """
             INSERT INTO revocation (merchant, livemode, id, holder, institution, credential, run_at, attempts)
-            SELECT merchant, livemode, id, holder, institution, credential, 0, 0 FROM authorization_at_institution
+            SELECT merchant, livemode, id, holder, institution, credential, renewal, 0 FROM authorization_at_institution
             WHERE \(mine) AND id = \(id) AND NOT EXISTS (
                 SELECT 1 FROM account WHERE \(mine) AND authorization_id = \(id) AND status <> 'disconnected')
+            """
+        )
+    }
+
+    /// The renewal has ended that was under way when the consent was given up.
+    /// - Parameter renewed: the new credential, sealed for the authorization; nil where none came of it.
+    static func endRenewal(
+        of id: String,
+        fence: Int64,
+        renewed: [UInt8]?,
+        in scope: Scope,
+        _ db: Connection
+    ) throws {
+        let credential: SQL = renewed.map { ", credential = \($0)" } ?? ""
+        try db.execute(
+            """
+            UPDATE revocation SET run_at = 0\(credential) WHERE merchant = \(scope.merchant)
+            AND livemode = \(scope.livemode) AND id = \(id) AND run_at = \(fence) AND attempts = 0
             """
         )
     }

@@ -34,6 +34,8 @@ public struct SignIn: Sendable {
     public let returnTo: String?
     /// The file that was the last answer with one. What the connector made of it goes with no other.
     public private(set) var file: String?
+    /// That by which its accounts were linked; nil before.
+    public private(set) var authorization: String?
     private var sealedNote: [UInt8]?
     private var sealedCredential: [UInt8]?
     /// Where the person is sent, for as long as they may come back.
@@ -143,8 +145,8 @@ public struct SignIn: Sendable {
         let digest = Secret.digest(state)
         let found = try db.first("\(columns), merchant, livemode, session FROM auth_session WHERE state = \(digest)") {
             row in
-            let scope = Scope(merchant: try row.text(12), livemode: try row.bool(13))
-            return try SignIn(row, scope, session: try row.text(14))
+            let scope = Scope(merchant: try row.text(13), livemode: try row.bool(14))
+            return try SignIn(row, scope, session: try row.text(15))
         }
         return found.flatMap { $0.status == .prompting && ($0.deadline ?? 0) > world.now() ? $0 : nil }
     }
@@ -223,6 +225,11 @@ public struct SignIn: Sendable {
         try UploadedFile.release(allOf: session, db)
     }
 
+    /// Accounts are being linked with it under an authorization.
+    func note(authorization: String, _ db: Connection) throws {
+        try db.execute("UPDATE auth_session SET authorization_id = \(authorization) WHERE \(row)")
+    }
+
     /// Accounts were linked with it; the credential stays, so that a repeated request is answered alike.
     public mutating func select(_ db: Connection) throws {
         status = .selected
@@ -278,7 +285,8 @@ public struct SignIn: Sendable {
     private var row: SQL { "merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND id = \(id)" }
 
     private static let columns: SQL = """
-        SELECT id, institution, status, prompt, note, credential, address, state, deadline, failure, return_to, upload
+        SELECT id, institution, status, prompt, note, credential, address, state, deadline, failure, return_to, upload,
+            authorization_id
         """
 
     /// - Throws: `resource_missing`, also for a sign-in of another Session.
@@ -342,6 +350,7 @@ public struct SignIn: Sendable {
         deadline = row.optionalInt(8)
         failure = row.optionalText(9)
         file = row.optionalText(11)
+        authorization = row.optionalText(12)
     }
 
     private func save(_ db: Connection) throws {

@@ -43,6 +43,8 @@ public struct Transaction: Sendable {
         public let description: String
         public let status: Status
         public let transactedAt: Int64
+        /// The institution does not say when it happened: what is stored stays.
+        public let isMomentUnknown: Bool
         /// When it was posted or became void; nil where it is pending or the institution does not say.
         public let settledAt: Int64?
 
@@ -55,6 +57,7 @@ public struct Transaction: Sendable {
             description: String,
             status: Status,
             transactedAt: Int64,
+            isMomentUnknown: Bool = false,
             settledAt: Int64?
         ) {
             self.institutionID = institutionID
@@ -65,6 +68,7 @@ public struct Transaction: Sendable {
             self.description = description
             self.status = status
             self.transactedAt = transactedAt
+            self.isMomentUnknown = isMomentUnknown
             self.settledAt = settledAt
         }
     }

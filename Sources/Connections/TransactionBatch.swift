@@ -57,6 +57,7 @@ extension Transaction {
             let settled = entry.settledAt ?? (entry.status == .posted ? entry.transactedAt : now)
             let postedAt = entry.status == .posted ? settled : 0
             let voidAt = entry.status == .void ? settled : 0
+            let moment: SQL = entry.isMomentUnknown ? "bank_transaction.transacted_at" : "excluded.transacted_at"
             try db.execute(
                 """
                 INSERT INTO bank_transaction (merchant, livemode, account, transacted_at, id, institution_id, amount,
@@ -66,7 +67,7 @@ extension Transaction {
                     \(entry.description), \(entry.status.rawValue), \(postedAt), \(voidAt), \(now), \(refresh),
                     \(refresh))
                 ON CONFLICT (merchant, livemode, account, institution_id) DO UPDATE SET
-                    transacted_at = excluded.transacted_at, amount = excluded.amount, currency = excluded.currency,
+                    transacted_at = \(moment), amount = excluded.amount, currency = excluded.currency,
                     description = excluded.description, status = excluded.status,
                     posted_at = CASE WHEN excluded.status = 'void' THEN bank_transaction.posted_at
                         ELSE excluded.posted_at END,
@@ -74,7 +75,7 @@ extension Transaction {
                     seen = excluded.seen
                 WHERE (bank_transaction.transacted_at, bank_transaction.amount, bank_transaction.currency,
                         bank_transaction.description, bank_transaction.status)
-                    <> (excluded.transacted_at, excluded.amount, excluded.currency, excluded.description,
+                    <> (\(moment), excluded.amount, excluded.currency, excluded.description,
                         excluded.status)
                 """
             )

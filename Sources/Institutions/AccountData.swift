@@ -74,6 +74,9 @@ public struct BankTransaction: Sendable, Equatable {
     public let description: String
     public let status: Status
     public let transactedAt: Int64
+    /// The institution does not say when it happened: `transactedAt` is when it was seen, and what it was when it was
+    /// first seen stays.
+    public let isMomentUnknown: Bool
     /// When it was posted or became void; nil while it is pending.
     public let settledAt: Int64?
 
@@ -86,6 +89,7 @@ public struct BankTransaction: Sendable, Equatable {
         description: String,
         status: Status,
         transactedAt: Int64,
+        isMomentUnknown: Bool = false,
         settledAt: Int64?
     ) {
         self.id = id
@@ -96,6 +100,7 @@ public struct BankTransaction: Sendable, Equatable {
         self.description = Words.tidy(description)
         self.status = status
         self.transactedAt = transactedAt
+        self.isMomentUnknown = isMomentUnknown
         self.settledAt = settledAt
     }
 

@@ -167,6 +167,9 @@ public struct BankAccount: Sendable, Equatable {
 
     /// The institution's own name for the account, unique there and stable over sign-ins.
     public let id: String
+    /// Ids by which it may have been told at an earlier sign-in, where the institution calls an account by more or less
+    /// at different times: the account of one of them comes back, where it is the only one and none has the id.
+    public internal(set) var formerIDs: [String]
     public let displayName: String
     /// Four digits, or nil where the institution gives none.
     public let last4: String?
@@ -192,6 +195,7 @@ public struct BankAccount: Sendable, Equatable {
 
     public init(
         id: String,
+        formerIDs: [String] = [],
         displayName: String,
         last4: String?,
         category: Category,
@@ -206,6 +210,7 @@ public struct BankAccount: Sendable, Equatable {
         refusal: String? = nil
     ) {
         self.id = id
+        self.formerIDs = formerIDs
         self.displayName = Words.tidy(displayName)
         self.last4 = last4
         self.category = category
@@ -385,9 +390,14 @@ public protocol Connector: Sendable {
 }
 
 extension Connector {
-    /// The accounts that can be told from others by their ids; those that cannot are left out.
+    /// The accounts that can be told from others by their ids; those that cannot are left out. A former id that may be
+    /// several accounts', or is another's now, is none.
     public func namedAccounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] {
-        try await accounts(access).filter { Words.isID($0.id) }
+        var accounts = try await accounts(access).filter { Words.isID($0.id) }
+        var counts: [String: Int] = [:]
+        for id in accounts.flatMap({ Set($0.formerIDs + [$0.id]) }) { counts[id, default: 0] += 1 }
+        for index in accounts.indices { accounts[index].formerIDs.removeAll { counts[$0] != 1 } }
+        return accounts
     }
 }
 

@@ -470,24 +470,23 @@ extension FDX: OwnershipProviding {
 
 extension FDXContact {
     /// Each holder is an owner, but for those who only act for one. Addresses, telephones and e-mail addresses are
-    /// lists beside the holders: one apiece is given to each in turn, any other number to the first owner. What stands
-    /// with a holder is that holder's.
+    /// lists beside the holders: one apiece is each holder's in turn, whether it says something or not; of any other
+    /// number the first is the first holder's. What stands with a holder is that holder's.
     var owners: [Owner] {
-        let holders = (self.holders ?? []).compactMap(\.value).filter { $0.fullName != nil }
-        let first = holders.firstIndex(where: \.isOwner)
-        func shared(_ list: [String], _ index: Int) -> String? {
-            list.count == holders.count ? list[index] : index == first ? list.first : nil
+        let holders = self.holders ?? []
+        func shared<T>(_ list: [FDXReadable<T>]?, _ index: Int, _ text: (T) -> String?) -> String? {
+            guard let list, list.count == holders.count else {
+                return index == 0 ? Self.read(list, text).first : nil
+            }
+            return Self.read([list[index]], text).first
         }
-        let emails = Self.read(self.emails) { $0 }
-        let lines = Self.read(addresses, \.line)
-        let phones = Self.read(telephones, \.text)
         return holders.enumerated().compactMap { index, holder in
-            guard let name = holder.fullName, holder.isOwner else { return nil }
+            guard let holder = holder.value, let name = holder.fullName, holder.isOwner else { return nil }
             return Owner(
                 name: name,
-                email: Self.read(holder.email) { $0 }.first ?? shared(emails, index),
-                phone: Self.read(holder.telephones, \.text).first ?? shared(phones, index),
-                address: Self.read(holder.addresses, \.line).first ?? shared(lines, index)
+                email: Self.read(holder.email) { $0 }.first ?? shared(emails, index) { $0 },
+                phone: Self.read(holder.telephones, \.text).first ?? shared(telephones, index, \.text),
+                address: Self.read(holder.addresses, \.line).first ?? shared(addresses, index, \.line)
             )
         }
     }

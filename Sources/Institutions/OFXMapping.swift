@@ -12,10 +12,20 @@ internal import Vault
 extension OFXAccount {
     /// What tells this account from others of its bank, as a text that the caller turns into an id. A branch counts
     /// where there is one; dashes and spaces in a number do not.
-    var key: String {
+    var key: String { key(type: type, branch: branch) }
+
+    private func key(type: String, branch: String) -> String {
         let digits = number.filter { $0 != "-" && !$0.isWhitespace }
         let parts = ["ofx", kind.rawValue, bank, digits.isEmpty ? number : digits, type]
         return Words.key(branch.isEmpty ? parts : parts + [branch])
+    }
+
+    private static let types = ["CHECKING", "SAVINGS", "MONEYMRKT", "CREDITLINE", "CD"]
+
+    /// The keys that it has where more or less of it is told: not every file says the type or the branch.
+    var formerKeys: [String] {
+        let types = kind != .bank ? [type] : type.isEmpty ? Self.types + [""] : [type, ""]
+        return types.flatMap { type in [branch, ""].map { key(type: type, branch: $0) } }.filter { $0 != key }
     }
 
     /// Whether a statement of this account answers the question for another's: a bank may leave out what it was told,
@@ -63,6 +73,7 @@ extension OFXAccount {
         let last4 = digits.count >= 4 ? String(digits.suffix(4)) : nil
         return BankAccount(
             id: mark(key),
+            formerIDs: formerKeys.map(mark),
             displayName: description ?? [word, last4].compactMap { $0 }.joined(separator: " "),
             last4: last4,
             category: category,

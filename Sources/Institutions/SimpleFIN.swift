@@ -137,6 +137,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             let (category, subcategory) = name.category(isOwed: isOwed, hasHoldings: account.hasHoldings)
             return BankAccount(
                 id: answer.key(of: account),
+                formerIDs: answer.formerKeys(of: account),
                 displayName: account.name,
                 last4: name.last4,
                 category: category,
@@ -199,7 +200,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             return windows.again
         }
         let found = try find(account, in: answer)
-        let transactions = found.transactions.compactMap { Self.transaction($0, found) }
+        let transactions = found.transactions.compactMap { Self.transaction($0, found, access.now) }
         // What cannot be read may be one that was pending before.
         let isComplete = answer.isSound && answer.faults(of: found).isEmpty && transactions.count == found.entries
         return windows.page(Self.unique(transactions), isComplete: isComplete)
@@ -207,18 +208,21 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
 
     private static func transaction(
         _ raw: SimpleFINAnswer.Transaction,
-        _ account: SimpleFINAnswer.Account
+        _ account: SimpleFINAnswer.Account,
+        _ now: Int64
     ) -> BankTransaction? {
         let currency = account.currency.lowercased()
         guard let amount = WrittenAmount.minorUnits(raw.amount, currency) else { return nil }
         let posted = raw.posted > 0 ? raw.posted : nil
+        let moment = raw.transactedAt ?? posted
         return BankTransaction(
             id: raw.id,
             amount: amount,
             currency: currency,
             description: raw.description,
             status: raw.isPending ? .pending : .posted,
-            transactedAt: raw.transactedAt ?? posted ?? account.balanceDate ?? 0,
+            transactedAt: moment ?? now,
+            isMomentUnknown: moment == nil,
             settledAt: raw.isPending ? nil : posted
         )
     }
@@ -304,6 +308,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
         }
         var answer = try reply.json(SimpleFINAnswer.self)
         answer.size += reply.body.count
+        answer.server = access.server
         if answer.isRefused { throw .relinkRequired }
         return answer
     }
@@ -326,6 +331,8 @@ struct SimpleFINWindows: Sendable {
         var found: Int64?
         /// Whether something in it could not be read.
         var isBroken: Bool?
+        /// Whether something is pending of which nobody knows when it happened: it may be the earliest.
+        var isVague: Bool?
     }
 
     private static let day: Int64 = 86_400
@@ -359,7 +366,7 @@ struct SimpleFINWindows: Sendable {
         } else if note.refresh == refresh {
             return
         }
-        (note.begin, note.refresh, note.isBroken) = (note.until, refresh, nil)
+        (note.begin, note.refresh, note.isBroken, note.isVague) = (note.until, refresh, nil, nil)
         if let found = note.found { note.pending = min(note.pending ?? found, found) }
         note.found = nil
     }
@@ -405,9 +412,9 @@ struct SimpleFINWindows: Sendable {
     func page(_ transactions: [BankTransaction], isComplete: Bool) -> TransactionPage {
         var note = note
         note.isBroken = note.isBroken == true || !isComplete ? true : nil
-        // What has no moment can be in no window.
-        let pending = transactions.filter { $0.status == .pending && $0.transactedAt > 0 }.map(\.transactedAt)
-        note.found = (pending + [note.found].compactMap { $0 }).min()
+        let pending = transactions.filter { $0.status == .pending }
+        if pending.contains(where: \.isMomentUnknown) { note.isVague = true }
+        note.found = (pending.map(\.transactedAt) + [note.found].compactMap { $0 }).min()
         note.until = next.upperBound
         guard isLast else {
             return TransactionPage(transactions: transactions, cursor: cursor(note), hasMore: true)
@@ -418,7 +425,8 @@ struct SimpleFINWindows: Sendable {
         let begin = first > tomorrow - Self.firstDays * Self.day ? first + Self.day : 0
         let isWhole = note.isBroken != true
         // What was pending before what could not be read may still be, and so may what this refresh did not go back to.
-        let before = isWhole ? note.pending.flatMap { $0 < begin ? $0 : nil } : note.pending
+        let mayBe = !isWhole || note.isVague == true
+        let before = mayBe ? note.pending : note.pending.flatMap { $0 < begin ? $0 : nil }
         let pendingNow = [note.found, before].compactMap { $0 }.min()
         return TransactionPage(
             transactions: transactions,

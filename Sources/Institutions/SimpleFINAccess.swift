@@ -56,6 +56,8 @@ enum SimpleFINToken: Sendable {
 struct SimpleFINAccess: Sendable, CustomStringConvertible {
     /// Without credentials and without a slash at the end.
     let root: String
+    /// The host, with the port where it is told.
+    let server: String
     /// The value of `Authorization`.
     let authorization: String
     /// The URL as it was claimed.
@@ -88,6 +90,7 @@ struct SimpleFINAccess: Sendable, CustomStringConvertible {
         if path.hasSuffix("/accounts") { path = path.dropLast("/accounts".count) }
         guard !host.isEmpty else { return nil }
         root = "\(text[..<colon.lowerBound].lowercased())://\(host)\(path)"
+        server = host.lowercased()
         authorization = "Basic " + Data("\(user):\(password)".utf8).base64EncodedString()
         url = String(text)
     }

@@ -14,6 +14,8 @@ struct SimpleFINAnswer: Sendable, Decodable {
     let warnings: [String]
     /// About how many bytes it takes.
     var size: Int
+    /// The host of the server that gave it.
+    var server = ""
 
     static let maximumAccounts = 1000
     static let maximumTransactions = 50_000
@@ -162,7 +164,12 @@ struct SimpleFINAnswer: Sendable, Decodable {
         }
         connections = try values.list(.connections, atMost: limit)
         // Some servers put the new errors under the old name, or texts under the new one.
-        let words: [Either] = try values.list(.faults, atMost: limit) + values.list(.warnings, atMost: limit)
+        let words = try [Key.faults, .warnings].flatMap { key -> [Either] in
+            let list: [Either] = try values.list(key, atMost: limit)
+            guard list.isEmpty, let one = try? values.decode(Either.self, forKey: key) else { return list }
+            // One that is in no list.
+            return one.text != nil || one.fault != nil ? [one] : []
+        }
         faults = words.compactMap(\.fault)
         warnings = words.compactMap(\.text)
         size =
@@ -193,21 +200,31 @@ struct SimpleFINAnswer: Sendable, Decodable {
         connections.first { $0.id == account.connection }?.name ?? account.bank
     }
 
-    /// What tells an account from all others, whatever else is in the answer: ids are unique at one bank alone.
+    /// Bytes from which on an id is one that no other server gives too.
+    private static let longID = 16
+
+    /// What tells an account from all others, whatever else is in the answer: ids are unique at one bank alone, and
+    /// those of servers that count from one at one server.
     func key(of account: Account) -> String {
-        Words.key([account.id] + account.origins.prefix(1))
+        key(account, account.origins.first)
     }
 
-    /// Where no account has the key, the only one that has its id and is of its bank by another of the bank's names, as
-    /// when a server changes its version.
+    private func key(_ account: Account, _ origin: String?) -> String {
+        let here = account.id.utf8.count < Self.longID && !server.isEmpty ? [server] : []
+        return Words.key([account.id] + [origin].compactMap { $0 } + here)
+    }
+
+    /// What the account may have been known by before, as its bank has several names, or none was told.
+    func formerKeys(of account: Account) -> [String] {
+        let bankNames = connections.first { $0.id == account.connection }?.bankNames ?? []
+        let keys = (account.origins + bankNames).map { key(account, $0) } + [key(account, nil)]
+        return keys.filter { $0 != key(of: account) }
+    }
+
+    /// Where no account has the key, the only one that may have been known by it, as when a server changes its version.
     func account(_ key: String) -> Account? {
         if let found = accounts.first(where: { self.key(of: $0) == key }) { return found }
-        let others = accounts.filter { account in
-            guard key.hasPrefix(Words.key([account.id])) else { return false }
-            let bankNames = connections.first { $0.id == account.connection }?.bankNames ?? []
-            return key == Words.key([account.id])
-                || (account.origins + bankNames).contains { Words.key([account.id, $0]) == key }
-        }
+        let others = accounts.filter { key.hasPrefix(Words.key([$0.id])) && formerKeys(of: $0).contains(key) }
         return others.count == 1 ? others[0] : nil
     }
 
@@ -233,7 +250,9 @@ struct SimpleFINAnswer: Sendable, Decodable {
         faults.filter { fault in
             switch fault.code.prefix(4) {
             case "con.": fault.connection == account.connection && account.connection != nil
-            case "act.": fault.account == account.id
+            case "act.":
+                fault.account == account.id
+                    && (fault.connection == nil || account.connection == nil || fault.connection == account.connection)
             default: false
             }
         }

@@ -284,9 +284,14 @@ enum SignIns {
         let (service, scope) = (call.service, call.scope)
         let (session, linked, sealed) = try await service.database.read { db in
             let session = try call.consentedSession(db)
-            guard signIn.status == .selected,
-                let linked = try Account.authorization(in: session, at: signIn.institution, db)
-            else { return (session, nil as String?, nil as [UInt8]?) }
+            guard signIn.status == .selected else { return (session, nil as String?, nil as [UInt8]?) }
+            // Its own, or where the accounts were linked anew in the Session the one that took its place.
+            if let own = signIn.authorization, let sealed = try Authorization.credential(of: own, in: scope, db) {
+                return (session, own, sealed)
+            }
+            guard let linked = try Account.authorization(in: session, at: signIn.institution, db) else {
+                return (session, nil, nil)
+            }
             return (session, linked, try Authorization.credential(of: linked, in: scope, db))
         }
         if let linked, let sealed {
@@ -668,6 +673,7 @@ extension BankAccount {
         }
         return Account.Details(
             institutionAccount: id,
+            formerNames: formerIDs,
             displayName: displayName,
             last4: last4,
             category: category.rawValue,

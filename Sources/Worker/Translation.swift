@@ -59,6 +59,7 @@ extension Transaction.Entry {
             description: transaction.description,
             status: .init(transaction.status),
             transactedAt: transaction.transactedAt,
+            isMomentUnknown: transaction.isMomentUnknown,
             settledAt: transaction.settledAt
         )
     }
@@ -98,6 +99,7 @@ extension BankTransaction {
             description: entry.description,
             status: status,
             transactedAt: entry.transactedAt,
+            isMomentUnknown: entry.isMomentUnknown,
             settledAt: entry.settledAt
         )
     }

@@ -228,6 +228,22 @@ def test_accounts_of_two_branches_are_two(raw, server):
     assert {one["id"] for one in link(raw, server, contents, customer)} == {one["id"] for one in accounts}
 
 
+def test_a_file_that_says_no_type_makes_no_other_account(raw, server):
+    """Nor does one that says it of what an older one did not."""
+    customer = raw.customer()["id"]
+    typed, bare = file(statement(COFFEE)), file(statement(TEA)).replace(b"<ACCTTYPE>CHECKING", b"")
+    (first,) = link(raw, server, typed, customer)
+    refresh(raw, first["id"], "transactions")
+    for contents in (bare, typed, bare):
+        (again,) = link(raw, server, contents, customer)
+        assert again["id"] == first["id"]
+        settled(raw, first["id"], "transaction_refresh")
+    assert sorted(one["amount"] for one in transactions(raw, first["id"])) == [-1000, -700]
+    # Where there may be two, neither is taken for the other.
+    both = file(statement(COFFEE), statement(TEA).replace("CHECKING", "SAVINGS"))
+    assert len({one["id"] for one in link(raw, server, both, raw.customer()["id"])}) == 2
+
+
 def test_dashes_and_spaces_in_a_number_make_no_other_account(raw, server):
     customer = raw.customer()["id"]
     (first,) = link(raw, server, file(statement(COFFEE, account="9876-5432")), customer)

@@ -113,7 +113,8 @@ extension Stage {
         _ status: Transaction.Status = .posted,
         at moment: Int64 = Stage.start,
         replaces: String? = nil,
-        corrects: [String] = []
+        corrects: [String] = [],
+        isMomentUnknown: Bool = false
     ) -> Transaction.Entry {
         Transaction.Entry(
             institutionID: name,
@@ -124,6 +125,7 @@ extension Stage {
             description: "Transaction \(name)",
             status: status,
             transactedAt: moment,
+            isMomentUnknown: isMomentUnknown,
             settledAt: nil
         )
     }

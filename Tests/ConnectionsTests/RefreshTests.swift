@@ -103,6 +103,21 @@ struct RefreshTests {
         #expect(gone?.status == 400 && gone?.param == "account" && gone?.code == nil)
     }
 
+    @Test("begins anew where the account is linked anew meanwhile", arguments: Store.allCases)
+    func relinked(store: Store) async throws {
+        let stage = try await Stage(store)
+        let customer = try await stage.createCustomer()
+        let id = try await stage.linkedAccount(customer)
+        try await stage.refresh(id, "transactions")
+        let first = try #require(try await stage.claim().first)
+        #expect(try await stage.claim().isEmpty)
+        #expect(try await stage.linkedAccount(customer) == id)
+        let isHeld = try await stage.finish(first) { claim, db, world in try claim.succeed(next: 1, db, world) }
+        #expect(!isHeld)
+        let second = try #require(try await stage.claim().first)
+        #expect(second.authorization != first.authorization && second.number == first.number)
+    }
+
     @Test(
         "belongs to the worker that claimed it last, and what a late one writes is refused",
         arguments: Store.allCases
@@ -237,8 +252,9 @@ struct RefreshTests {
         #expect(try await stage.eventTypes().last == "financial_connections.account.refreshed_balance")
         for claim in claims {
             let isHeld = try await stage.finish(claim) { _, _, _ in }
-            #expect(isHeld == (claim.feature == .transactions))
+            #expect(!isHeld)
         }
+        #expect(try await stage.claim().map(\.feature) == [.transactions], "with the new consent")
         // Whoever agrees again shows it again.
         #expect(try await stage.linkedAccount(customer) == id)
         let back = try await stage.account(id)

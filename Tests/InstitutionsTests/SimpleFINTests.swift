@@ -241,7 +241,10 @@ struct SimpleFINTests {
         let opened = try credential(try await paste(server.token, connector))
         let first = access(opened)
         let accounts = try await connector.accounts(first)
-        #expect(accounts.map(\.id) == ["A1|C1", "77|C2", "A3|C2"] && accounts.allSatisfy(\.isCategoryGuessed))
+        let host = server.url.dropFirst("http://".count)
+        #expect(accounts.map(\.id) == ["A1|C1|\(host)", "77|C2|\(host)", "A3|C2|\(host)"])
+        let areGuesses = accounts.allSatisfy(\.isCategoryGuessed)
+        #expect(areGuesses)
         #expect(accounts.map(\.institutionName) == ["My Bank", "Other Bank", "Other Bank"])
         #expect(accounts.map(\.last4) == ["1234", "9876", nil])
         #expect(accounts.map(\.subcategory) == [.checking, .creditCard, .other])
@@ -321,15 +324,15 @@ struct SimpleFINTests {
         after cursor: inout [UInt8]?,
         _ connector: SimpleFIN,
         _ opened: [UInt8]
-    ) async throws -> (ids: Set<String>, window: Range<Int64>?) {
+    ) async throws -> (all: [BankTransaction], ids: Set<String>, window: Range<Int64>?) {
         let access = access(opened, now: now + day * 86_400, refresh: number)
         let account = try #require(try await connector.accounts(access).first).reference
-        var ids: Set<String> = []
+        var all: [BankTransaction] = []
         while true {
             let page = try await connector.transactions(of: account, after: cursor, access)
             cursor = page.cursor
-            ids.formUnion(page.transactions.map(\.id))
-            if !page.hasMore { return (ids, page.completeWindow) }
+            all += page.transactions
+            if !page.hasMore { return (all, Set(all.map(\.id)), page.completeWindow) }
         }
     }
 
@@ -353,7 +356,7 @@ struct SimpleFINTests {
                 .init(id: "old", moment: ago(4)), .init(id: "late", moment: ago(3)), .init(id: "new", moment: ago(-2)),
             ]
         }
-        let (ids, window) = try await refresh(2, on: days, after: &cursor, connector, opened)
+        let (_, ids, window) = try await refresh(2, on: days, after: &cursor, connector, opened)
         #expect(ids.isSuperset(of: ["late", "new"]))
         #expect(window?.contains(ago(20)) == true, "it is pending no more")
         let count = server.asked.count
@@ -373,7 +376,7 @@ struct SimpleFINTests {
         let account = try #require(try await connector.accounts(first).first).reference
         var cursor: [UInt8]?
         for _ in 0..<3 { cursor = try await connector.transactions(of: account, after: cursor, first).cursor }
-        let (ids, window) = try await refresh(2, on: 1, after: &cursor, connector, opened)
+        let (_, ids, window) = try await refresh(2, on: 1, after: &cursor, connector, opened)
         #expect(ids.isEmpty && window?.contains(hold) == false)
         server.state.withLock { $0.book = [] }
         let later = try await refresh(3, on: 2, after: &cursor, connector, opened)
@@ -715,6 +718,69 @@ extension SimpleFINTests {
         let (odd, pair) = (#"{"id":"A|B","conn_id":"C"}"#, #"{"id":"A","conn_id":"B|C"}"#)
         let joined = try answer(#"{"accounts":[\#(odd),\#(pair)]}"#)
         #expect(joined.key(of: joined.accounts[0]) != joined.key(of: joined.accounts[1]))
+    }
+
+    @Test("tells accounts of two servers apart that count alike, and knows those with long ids wherever they are")
+    func servers() throws {
+        func key(_ id: String, at server: String) throws -> String {
+            var answer = try answer(#"{"accounts":[{"id":"\#(id)","conn_id":"1","name":"One"}]}"#)
+            answer.server = server
+            return answer.key(of: answer.accounts[0])
+        }
+        #expect(try key("1", at: "a.example") != key("1", at: "b.example"))
+        let long = "ACT-7f0c2f0e-5f1a-4c58"
+        #expect(try key(long, at: "a.example") == key(long, at: "b.example"))
+    }
+
+    @Test("knows an account again when its bank is called by more names, or another")
+    func renamed() throws {
+        let old = try answer(#"{"accounts":[{"org":{"domain":"b.example"},"id":"A"}]}"#)
+        let more = try answer(#"{"accounts":[{"org":{"id":"7","domain":"b.example"},"id":"A"}]}"#)
+        let new = try answer(
+            #"{"connections":[{"conn_id":"C1","org_url":"https://b.example/"}],"accounts":[{"id":"A","conn_id":"C1"}]}"#
+        )
+        for later in [more, new] {
+            #expect(later.key(of: later.accounts[0]) != old.key(of: old.accounts[0]))
+            #expect(later.formerKeys(of: later.accounts[0]).contains(old.key(of: old.accounts[0])))
+        }
+    }
+
+    @Test("takes what is wrong with one account for no other's of the same id, in a list or alone")
+    func faultOfOne() throws {
+        let accounts = #""accounts":[{"id":"1","conn_id":"C1"},{"id":"1","conn_id":"C2"}]"#
+        let fault = #"{"code":"act.failed","account_id":"1","conn_id":"C2"}"#
+        for list in ["[\(fault)]", fault] {
+            let found = try answer(#"{\#(accounts),"errlist":\#(list)}"#)
+            #expect(found.accounts.map { found.faults(of: $0).count } == [0, 1])
+        }
+        #expect(try answer(#"{\#(accounts),"errlist":"Sign in to your bank"}"#).warnings.count == 1)
+        #expect(throws: (any Error).self) { try answer(#"{"errlist":[],"errors":null}"#) }
+    }
+
+    @Test("takes what is pending for as old as it was seen first, where nobody says when it happened")
+    func vague() async throws {
+        let entry = Mutex(#"{"id": "p", "posted": 0, "amount": "-3", "pending": true}"#)
+        let server = try await SimpleFINServer()
+        let connector = connector()
+        let opened = try credential(try await paste(server.token, connector))
+        func tell() {
+            let list = entry.withLock { $0 }
+            server.state.withLock {
+                $0.accounts =
+                    #"{"accounts": [{"id": "A", "currency": "USD", "balance": "1", "#
+                    + #""balance-date": 0, "transactions": [\#(list)]}]}"#
+            }
+        }
+        tell()
+        var cursor: [UInt8]?
+        for (number, day) in [(1, 0), (2, 30), (3, 60)] as [(Int64, Int64)] {
+            let all = try await refresh(number, on: day, after: &cursor, connector, opened).all
+            #expect(all.map(\.transactedAt) == [now + day * 86_400] && all.map(\.isMomentUnknown) == [true])
+        }
+        entry.withLock { $0 = "" }
+        tell()
+        let last = try await refresh(4, on: 90, after: &cursor, connector, opened)
+        #expect(last.window?.contains(now) == true, "it is looked for from where it was first seen")
     }
 
     @Test("takes no amount, balance or id from what is neither a number nor a text")

@@ -67,6 +67,43 @@ struct RevocationsTests {
         #expect(bank.credentials == ["credential", "credential'", "credential''"])
     }
 
+    @Test("wait for a renewal that is under way, and go with what it brings", arguments: Store.allCases)
+    func underWay(store: Store) async throws {
+        let works = try await Works(store)
+        let id = try await works.link(["a"])[0]
+        let (scope, world, ring) = (works.scope, works.world, works.ring)
+        let (authorization, fence) = try await works.database.write { db in
+            let found = try db.first("SELECT id FROM authorization_at_institution") { try $0.text(0) }
+            let authorization = try #require(found)
+            let known = Array("credential".utf8)
+            let turn = try Authorization.beginRenewal(of: authorization, known: known, in: scope, db, world, ring)
+            guard case .granted(_, let fence) = turn else { throw VaultError.badKey }
+            return (authorization, fence)
+        }
+        try await works.disconnect(id)
+        let bank = ForgetfulBank()
+        let revocations = Revocations(
+            database: works.database,
+            ring: works.ring,
+            world: works.world,
+            directory: Directory([bank]),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        )
+        #expect(try await !revocations.step() && bank.credentials == [])
+        let isStored = try await works.database.write { db in
+            try Authorization.endRenewal(
+                of: authorization,
+                fence: fence,
+                renewed: Array("renewed".utf8),
+                in: scope,
+                db,
+                ring
+            )
+        }
+        #expect(!isStored, "nothing is asked with it any more")
+        #expect(try await revocations.step() && bank.credentials == ["renewed"])
+    }
+
     @Test("end where the credential cannot be opened, and not at once", arguments: Store.allCases)
     func unreadable(store: Store) async throws {
         let works = try await Works(store)
