@@ -102,6 +102,9 @@ public struct Account: Sendable {
             self.refusal = refusal
         }
 
+        /// Whether its balance is what is owed.
+        var isCredit: Bool { category == "credit" }
+
         /// What a person may say that an account is.
         private static let kinds: [String: (category: String, subcategory: String)] = [
             "checking": ("cash", "checking"), "savings": ("cash", "savings"), "cash": ("cash", "other"),
@@ -241,6 +244,7 @@ public struct Account: Sendable {
         _ world: World,
         _ ring: KeyRing
     ) throws -> [String: String] {
+        try session.holder.check(in: session.scope, db)
         try checkLimits(picked, at: institution.id, session, db)
         let clock = try session.holder.testClock(in: session.scope, db)
         let world = try TestClock.world(of: clock, in: session.scope, db, world)
@@ -258,6 +262,7 @@ public struct Account: Sendable {
             try UploadedFile.keep(of: $0, for: authorization.id, db, world)
         }
         try signIn?.note(authorization: authorization.id, db)
+        try Revocation.takeBack(holder: session.holder.id, at: institution.id, in: session.scope, db)
         var former: [Authorization] = []
         for details in picked {
             if let refusal = session.refusal(of: details) {
@@ -365,6 +370,13 @@ public struct Account: Sendable {
         let cancelled = try Refresh.cancel(refused, of: id, in: scope, db)
         try Refresh.reopen(of: id, in: scope, db)
         try Refresh.restart(of: id, in: scope, db, world)
+        if balance != nil, before.details.isCredit != details.isCredit {
+            // It was told of another kind of account.
+            balance = nil
+            if permits(.balance), try Refresh.states(of: id, in: scope, db)[.balance]?.isPending != true {
+                try Refresh.start(.balance, of: id, clock: testClock, in: scope, db, world)
+            }
+        }
         try prefetch(configuration, db, world)
         try save(db)
         try Authorization.forget(before.authorization, in: scope, db)

@@ -243,8 +243,14 @@ extension Refresh {
         } != nil
     }
 
-    /// Claims what is due. A refresh whose institution takes no more at the moment is put off by a second, so that it
-    /// does not stand in the way of the others; one whose budget is spent, until there is budget again.
+    /// How many refreshes one call looks at: it holds up the other writes.
+    private static let claimLimit = 1000
+    /// How many of an institution that takes no more at the moment are put off to the same second.
+    private static let perSecond: Int64 = 500
+
+    /// Claims what is due. A refresh whose institution takes no more at the moment is put off by a second or, behind
+    /// many others, by more, so that it does not stand in the way of the others; one whose budget is spent, until there
+    /// is budget again. Where less was claimed than asked for there may still be more that is due.
     /// - Parameter limits: of an institution, in a mode.
     public static func claim(
         limit: Int,
@@ -252,7 +258,40 @@ extension Refresh {
         _ db: Connection,
         _ world: World
     ) throws -> [Claim] {
-        let due = try db.all(
+        var (taken, putOff): ([String: Int], [String: Int64]) = ([:], [:])
+        var claims: [Claim] = []
+        var seen = 0
+        while claims.count < limit, seen < claimLimit {
+            let batch = min(100, max(limit - claims.count, 10))
+            let due = try due(atMost: batch, db, world)
+            seen += due.count
+            for (scope, id, feature) in due where claims.count < limit {
+                let account = try Account.find(id, at: .path(param: "account"), in: scope, db)
+                let institution = account.institutionID
+                let limits = limits(institution, scope.livemode)
+                guard taken[institution, default: 0] < limits.free else {
+                    let count = putOff[institution, default: 0]
+                    putOff[institution] = count + 1
+                    try postpone(feature, of: account, claimAt: world.wall() + 1 + count / perSecond, db)
+                    continue
+                }
+                if let claim = try claim(feature, of: account, budget: limits.dailyBudget, db, world) {
+                    taken[institution, default: 0] += 1
+                    claims.append(claim)
+                }
+            }
+            guard due.count == batch else { break }
+        }
+        return claims
+    }
+
+    /// What is due, the longest first.
+    private static func due(
+        atMost limit: Int,
+        _ db: Connection,
+        _ world: World
+    ) throws -> [(Scope, account: String, Feature)] {
+        try db.all(
             """
             SELECT merchant, livemode, account, feature FROM refresh
             WHERE status = 'pending' AND claim_at <= \(world.wall())
@@ -264,21 +303,6 @@ extension Refresh {
                 try row.choice(3, of: Feature.self)
             )
         }
-        var taken: [String: Int] = [:]
-        var claims: [Claim] = []
-        for (scope, id, feature) in due {
-            let account = try Account.find(id, at: .path(param: "account"), in: scope, db)
-            let limits = limits(account.institutionID, scope.livemode)
-            guard taken[account.institutionID, default: 0] < limits.free else {
-                try postpone(feature, of: account, claimAt: world.wall() + 1, db)
-                continue
-            }
-            if let claim = try claim(feature, of: account, budget: limits.dailyBudget, db, world) {
-                taken[account.institutionID, default: 0] += 1
-                claims.append(claim)
-            }
-        }
-        return claims
     }
 
     /// - Returns: nil where the budget of the credential is spent; then the refresh waits for it.

@@ -46,6 +46,16 @@ public struct Revocation: Sendable {
         )
     }
 
+    /// A holder has given an institution a new consent: what was to be told of older ones might end it.
+    static func takeBack(holder: String, at institution: String, in scope: Scope, _ db: Connection) throws {
+        try db.execute(
+            """
+            DELETE FROM revocation WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode)
+            AND holder = \(holder) AND institution = \(institution)
+            """
+        )
+    }
+
     /// The renewal has ended that was under way when the consent was given up.
     /// - Parameter renewed: the new credential, sealed for the authorization; nil where none came of it.
     static func endRenewal(

@@ -91,15 +91,16 @@ extension Transaction {
 
         // MARK: Names
 
-        /// A pending transaction goes on under another name. One that is posted is what a refund refers to, and stays.
+        /// A pending transaction goes on under another name. One that is posted is what a refund refers to, and stays;
+        /// and so does one whose money went the other way.
         private func settle(_ old: String, as entry: Entry, _ db: Connection) throws -> [Former] {
-            let transactedAt = try db.first(
+            let pending = try db.first(
                 """
-                SELECT transacted_at FROM bank_transaction
+                SELECT transacted_at, amount FROM bank_transaction
                 WHERE \(mine) AND institution_id = \(old) AND status = 'pending'
                 """
-            ) { try $0.int(0) }
-            guard let transactedAt else { return [] }
+            ) { (try $0.int(0), try $0.int(1)) }
+            guard let (transactedAt, amount) = pending, amount.signum() * entry.amount.signum() >= 0 else { return [] }
             try rename(old, to: entry.institutionID, db)
             // A later one that is pending may have the name again.
             return [Former(name: old, through: max(transactedAt, entry.transactedAt))]

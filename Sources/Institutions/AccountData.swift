@@ -131,6 +131,8 @@ public struct TransactionPage: Sendable, Equatable {
     public let removed: [String]
     /// What the institution says should never have been told.
     public let retractions: [Retraction]
+    /// How many more there were that could not be read, for the log.
+    public let unreadable: Int
     /// The connector's own note of how far it is, opaque to all others; handed back for the next page or refresh.
     public let cursor: [UInt8]
     public let hasMore: Bool
@@ -142,6 +144,7 @@ public struct TransactionPage: Sendable, Equatable {
         transactions: [BankTransaction],
         removed: [String] = [],
         retractions: [Retraction] = [],
+        unreadable: Int = 0,
         cursor: [UInt8],
         hasMore: Bool,
         completeWindow: Range<Int64>? = nil
@@ -149,6 +152,7 @@ public struct TransactionPage: Sendable, Equatable {
         self.transactions = transactions
         self.removed = removed
         self.retractions = retractions
+        self.unreadable = unreadable
         self.cursor = cursor
         self.hasMore = hasMore
         self.completeWindow = completeWindow

@@ -30,6 +30,12 @@ extension KeyedDecodingContainer {
         return items
     }
 
+    /// A name that tells one thing from others, which some write as a number.
+    fileprivate func id(_ key: Key) throws -> String {
+        if let text = try? decode(String.self, forKey: key) { return text }
+        return String(try decode(Int64.self, forKey: key))
+    }
+
     /// Nil for a list that is not there or null.
     fileprivate func itemsIfPresent<T>(_ key: Key, atMost limit: Int) throws -> [FDXReadable<T>]? {
         guard contains(key), try !decodeNil(forKey: key) else { return nil }
@@ -40,18 +46,20 @@ extension KeyedDecodingContainer {
 /// An exact number, as text.
 struct FDXAmount: Decodable, Sendable {
     let text: String
+    /// It came as text, in which people and banks group digits.
+    private let isWritten: Bool
 
     init(from decoder: any Decoder) throws {
         let container = try decoder.singleValueContainer()
         if let number = try? container.decode(Decimal.self) {
-            text = number.description
+            (text, isWritten) = (number.description, false)
         } else {
-            text = try container.decode(String.self)
+            (text, isWritten) = (try container.decode(String.self), true)
         }
     }
 
     func minorUnits(of currency: String) -> Int64? {
-        Money(text, currency)?.minorUnits
+        isWritten ? WrittenAmount.minorUnits(text, currency) : Money(text, currency)?.minorUnits
     }
 }
 
@@ -206,7 +214,7 @@ struct FDXAccount: Decodable, Sendable {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         func text(_ key: CodingKeys) -> String? { try? values.decode(String.self, forKey: key) }
         func amount(_ key: CodingKeys) -> FDXAmount? { try? values.decode(FDXAmount.self, forKey: key) }
-        accountId = text(.accountId)
+        accountId = try? values.id(.accountId)
         accountType = text(.accountType)?.uppercased()
         accountNumberDisplay = text(.accountNumberDisplay)
         productName = text(.productName)
@@ -268,9 +276,9 @@ struct FDXTransaction: Decodable, Sendable {
             guard let text = try? values.decode(String.self, forKey: key), !text.isEmpty else { return nil }
             return text
         }
-        transactionId = try values.decode(String.self, forKey: .transactionId)
+        transactionId = try values.id(.transactionId)
         amount = try values.decode(FDXAmount.self, forKey: .amount)
-        referenceTransactionId = text(.referenceTransactionId)
+        referenceTransactionId = (try? values.id(.referenceTransactionId)).flatMap { $0.isEmpty ? nil : $0 }
         transactionTimestamp = text(.transactionTimestamp)
         postedTimestamp = text(.postedTimestamp)
         description = text(.description)

@@ -37,10 +37,11 @@ extension FDX: TransactionProviding {
         let items = answer.transactions.map { item in
             item.value.map { $0.value.read(in: cursor.currency ?? "usd", account.category) } ?? .unreadable
         }
+        let unreadable = items.count { $0 == .unreadable }
         let next = answer.page?.next
         window.count += 1
         let isEndless = next != nil && next?.value == window.page || window.count >= Self.maximumPages
-        if isEndless || items.contains(.unreadable) { window.isComplete = false }
+        if isEndless || unreadable > 0 { window.isComplete = false }
         let found = Self.settled(items.compactMap(\.transaction))
         for item in found where item.status == .pending {
             window.pending = min(window.pending ?? item.transactedAt, item.transactedAt)
@@ -48,7 +49,12 @@ extension FDX: TransactionProviding {
         if let next, !isEndless {
             (window.pageName, window.page) = (next.name, next.value)
             cursor.window = window
-            return TransactionPage(transactions: found, cursor: try cursor.bytes(), hasMore: true)
+            return TransactionPage(
+                transactions: found,
+                unreadable: unreadable,
+                cursor: try cursor.bytes(),
+                hasMore: true
+            )
         }
         cursor.through = access.now / Self.day * Self.day
         // What was pending before an incomplete window may still be.
@@ -59,13 +65,20 @@ extension FDX: TransactionProviding {
         let isLongest = window.start <= access.now / Self.day * Self.day - Self.lookbacks[0] * Self.day
         let begin = isLongest ? 0 : window.start + Self.day
         let isWhole = window.isComplete && begin < window.end
-        return try await fabricated(cursor, found, isWhole ? begin..<window.end : nil, access)
+        return try await fabricated(cursor, found, isWhole ? begin..<window.end : nil, access, unreadable: unreadable)
     }
 
     /// Those that stand. Some banks go on listing what is pending beside the posting that takes its place.
     private static func settled(_ transactions: [BankTransaction]) -> [BankTransaction] {
-        let replaced = Set(transactions.compactMap(\.replaces))
-        return transactions.filter { $0.status != .pending || !replaced.contains($0.id) }
+        let amounts = Dictionary(
+            transactions.compactMap { one in one.replaces.map { ($0, one.amount) } },
+            uniquingKeysWith: { first, _ in first }
+        )
+        return transactions.filter { one in
+            guard one.status == .pending, let amount = amounts[one.id] else { return true }
+            // What goes the other way reverses it.
+            return amount.signum() * one.amount.signum() < 0
+        }
     }
 
     /// One page from the bank. The first of a window finds out how far back the bank goes, and whether it takes the day
@@ -114,7 +127,8 @@ extension FDX: TransactionProviding {
         _ cursor: FDXCursor,
         _ found: [BankTransaction],
         _ window: Range<Int64>?,
-        _ access: Access
+        _ access: Access,
+        unreadable: Int = 0
     ) async throws(ConnectorError) -> TransactionPage {
         var cursor = cursor
         let limit = 500
@@ -127,6 +141,7 @@ extension FDX: TransactionProviding {
         if !hasMore { cursor.complete = nil }
         return TransactionPage(
             transactions: found + changes.map(\.transaction),
+            unreadable: unreadable,
             cursor: try cursor.bytes(),
             hasMore: hasMore,
             completeWindow: hasMore ? nil : complete

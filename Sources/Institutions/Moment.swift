@@ -3,18 +3,21 @@
 
 enum Moment {
     /// ISO 8601 as RFC 3339 takes it: `2026-07-15T14:46:41.375Z`, `2026-07-15T14:46:41+02:00`, `2026-07-15`. Without an
-    /// offset it is UTC. Fractions of a second are cut.
+    /// offset it is UTC. Fractions of a second are cut. The seconds and the minutes of an offset may be missing.
     static func iso(_ text: String) -> Int64? {
         let bytes = Array(text.utf8)
         guard bytes.count >= 10, let date = CivilDay.moment(String(decoding: bytes[..<10], as: UTF8.self)) else {
             return nil
         }
         if bytes.count == 10 { return date }
-        guard bytes.count >= 19, [84, 116, 32].contains(bytes[10]), bytes[13] == 58, bytes[16] == 58,
-            let hour = number(bytes[11..<13]), let minute = number(bytes[14..<16]), let second = number(bytes[17..<19]),
-            hour < 24, minute < 60, second <= 60
+        guard bytes.count >= 16, [84, 116, 32].contains(bytes[10]), bytes[13] == 58,
+            let hour = number(bytes[11..<13]), let minute = number(bytes[14..<16]), hour < 24, minute < 60
         else { return nil }
-        var rest = bytes[19...]
+        var (rest, second): (ArraySlice<UInt8>, Int64) = (bytes[16...], 0)
+        if rest.first == 58 {
+            guard bytes.count >= 19, let read = number(bytes[17..<19]), read <= 60 else { return nil }
+            (rest, second) = (bytes[19...], read)
+        }
         if rest.first == 46 {
             rest = rest.dropFirst().drop { $0 >= 48 && $0 <= 57 }
         }
@@ -26,8 +29,8 @@ enum Moment {
         guard let sign = text.first else { return 0 }
         if text.count == 1 { return sign == 90 || sign == 122 ? 0 : nil }
         let digits = text.dropFirst().filter { $0 != 58 }
-        guard sign == 43 || sign == 45, digits.count == 4, let hours = number(digits.prefix(2)),
-            let minutes = number(digits.suffix(2)), hours < 24, minutes < 60
+        guard sign == 43 || sign == 45, [2, 4].contains(digits.count), let hours = number(digits.prefix(2)),
+            let minutes = digits.count == 2 ? 0 : number(digits.suffix(2)), hours < 24, minutes < 60
         else { return nil }
         return (hours * 3600 + minutes * 60) * (sign == 45 ? -1 : 1)
     }

@@ -133,10 +133,24 @@ struct OAuth: Sendable {
             }
         }
 
+        /// Whole seconds; RFC 7519 allows parts of them.
+        struct Moment: Decodable {
+            let seconds: Int64
+
+            init(from decoder: any Decoder) throws {
+                let container = try decoder.singleValueContainer()
+                let whole = "\(try container.decode(Decimal.self))".prefix { $0 != "." }
+                guard let seconds = Int64(whole) else {
+                    throw DecodingError.dataCorruptedError(in: container, debugDescription: "no moment")
+                }
+                self.seconds = seconds
+            }
+        }
+
         var iss: String
         var aud: Audience
-        var exp: Int64
-        var iat: Int64?
+        var exp: Moment
+        var iat: Moment?
         var azp: String?
         var nonce: String?
         var fdxConsentId: String?
@@ -269,7 +283,7 @@ struct OAuth: Sendable {
             let claims = try? JSONDecoder().decode(Claims.self, from: Data(text)),
             claims.iss == issuer, claims.isFor(clientID), claims.nonce == note.nonce,
             // Clocks differ by a little.
-            claims.exp > now() - 60, (claims.iat ?? now()) < now() + 300
+            claims.exp.seconds > now() - 60, (claims.iat?.seconds ?? now()) < now() + 300
         else { throw .authorizationFailed }
         return claims
     }

@@ -297,13 +297,15 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
             begin = max(begin, until - Self.overlap * Self.day)
         }
         let answer = try await statement(of: account, from: begin, access)
-        var page = OFXPage()
+        var (page, unreadable) = (OFXPage(), 0)
         for (statement, transactions) in answer.statements {
             try await page.take(transactions, of: statement, access.known)
+            unreadable += transactions.count { !$0.isDeletion && $0.readable(in: statement.usableCurrency) == nil }
         }
         return TransactionPage(
             transactions: page.transactions,
             retractions: page.retractions,
+            unreadable: unreadable,
             cursor: Array(String(access.now).utf8),
             hasMore: false,
             completeWindow: answer.statements.compactMap(\.statement.completeWindow).last

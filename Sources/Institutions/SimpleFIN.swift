@@ -203,7 +203,8 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
         let transactions = found.transactions.compactMap { Self.transaction($0, found, access.now) }
         // What cannot be read may be one that was pending before.
         let isComplete = answer.isSound && answer.faults(of: found).isEmpty && transactions.count == found.entries
-        return windows.page(Self.unique(transactions), isComplete: isComplete)
+        let unreadable = found.entries - transactions.count
+        return windows.page(Self.unique(transactions), isComplete: isComplete, unreadable: unreadable)
     }
 
     private static func transaction(
@@ -321,8 +322,9 @@ struct SimpleFINWindows: Sendable {
     private struct Note: Codable {
         /// Everything before is read.
         var until: Int64
-        /// Days of a window.
+        /// Days of a window, and since when it is no longer, where the server takes no longer one.
         var days: Int64
+        var shortened: Int64?
         /// When the earliest transaction happened that was pending when the last refresh ended.
         var pending: Int64?
         /// Of a refresh that is under way: where it began, its number, and the earliest that is pending so far.
@@ -341,6 +343,8 @@ struct SimpleFINWindows: Sendable {
     private static let shortest: Int64 = 5
     /// Days before the last refresh that are read again, after however long.
     private static let overlap: Int64 = 14
+    /// Days after which a longer window is tried again.
+    private static let memory: Int64 = 7
 
     private var note: Note
     private let tomorrow: Int64
@@ -359,10 +363,13 @@ struct SimpleFINWindows: Sendable {
         else { throw .invalidResponse }
         note = last
         if note.begin == nil {
-            let overlap = min(Self.overlap, note.days - 1) * Self.day
+            if let shortened = note.shortened, now - shortened >= Self.memory * Self.day {
+                (note.days, note.shortened) = (Self.longest, nil)
+            }
             // A day more, for servers whose days begin elsewhere.
-            let first = [note.until - overlap, note.pending.map { $0 - Self.day }, self.last].compactMap { $0 }.min()
-            note.until = max(earliest, begin(ofWindowWith: first ?? self.last))
+            let pending = note.pending.map { $0 - Self.day } ?? self.last
+            let first = min(note.until - Self.overlap * Self.day, pending, self.last)
+            note.until = max(earliest, begin(ofWindowWith: first))
         } else if note.refresh == refresh {
             return
         }
@@ -392,6 +399,7 @@ struct SimpleFINWindows: Sendable {
         // What was to be read in one is read from where that began.
         note.until = next.lowerBound
         note.days = max(Self.shortest, note.days / 2)
+        note.shortened = tomorrow
         return true
     }
 
@@ -409,7 +417,7 @@ struct SimpleFINWindows: Sendable {
         TransactionPage(transactions: [], cursor: cursor(note), hasMore: true)
     }
 
-    func page(_ transactions: [BankTransaction], isComplete: Bool) -> TransactionPage {
+    func page(_ transactions: [BankTransaction], isComplete: Bool, unreadable: Int) -> TransactionPage {
         var note = note
         note.isBroken = note.isBroken == true || !isComplete ? true : nil
         let pending = transactions.filter { $0.status == .pending }
@@ -417,7 +425,12 @@ struct SimpleFINWindows: Sendable {
         note.found = (pending.map(\.transactedAt) + [note.found].compactMap { $0 }).min()
         note.until = next.upperBound
         guard isLast else {
-            return TransactionPage(transactions: transactions, cursor: cursor(note), hasMore: true)
+            return TransactionPage(
+                transactions: transactions,
+                unreadable: unreadable,
+                cursor: cursor(note),
+                hasMore: true
+            )
         }
         // A day is left out at the beginning, for servers whose days begin elsewhere, and one put on at the end.
         // What is older than all that is asked for is pending no more.
@@ -430,7 +443,8 @@ struct SimpleFINWindows: Sendable {
         let pendingNow = [note.found, before].compactMap { $0 }.min()
         return TransactionPage(
             transactions: transactions,
-            cursor: cursor(Note(until: tomorrow, days: note.days, pending: pendingNow)),
+            unreadable: unreadable,
+            cursor: cursor(Note(until: tomorrow, days: note.days, shortened: note.shortened, pending: pendingNow)),
             hasMore: false,
             completeWindow: isWhole ? begin..<tomorrow + Self.day : nil
         )

@@ -125,6 +125,8 @@ public struct Refreshes: Sendable {
                 bell.ring()
             }
         }
+        // Behind many that were put off there may be others.
+        if claims.count < free, try await database.read({ db in try Refresh.isDue(db, world) }) { bell.ring() }
     }
 
     /// What an institution takes beside what is under way there.
@@ -336,6 +338,13 @@ public struct Refreshes: Sendable {
                 try await connector.transactions(of: account, after: cursor, access)
             }
             var entries = page.transactions.filter(\.isNamed).map(Transaction.Entry.init)[...]
+            let omitted = page.unreadable + page.transactions.count - entries.count
+            if omitted > 0 {
+                logger.warning(
+                    "transactions cannot be read and are left out",
+                    metadata: ["account": "\(claim.account)", "count": "\(omitted)"]
+                )
+            }
             while entries.count > Self.batch {
                 let part = Array(entries.prefix(Self.batch))
                 entries = entries.dropFirst(Self.batch)

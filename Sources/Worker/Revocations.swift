@@ -68,12 +68,10 @@ public struct Revocations: Sendable {
 
     /// - Returns: why the institution is to be told again, nil where it knows.
     private func tell(_ revocation: Revocation, _ credential: [UInt8]) async -> ConnectorError? {
-        guard
-            let (institution, connector) = directory.find(
-                revocation.institution,
-                livemode: revocation.scope.livemode
-            ), let connector = connector as? any ConsentKeeping
-        else { return nil }
+        let found = directory.find(revocation.institution, livemode: revocation.scope.livemode)
+        // A server that is set up otherwise, or will be again, may know it.
+        guard let (institution, connector) = found else { return .institutionUnavailable(until: nil) }
+        guard let connector = connector as? any ConsentKeeping else { return nil }
         // It is this worker's alone until the time that the claim takes is over.
         let access = Access(
             institution: institution,

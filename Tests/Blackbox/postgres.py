@@ -18,7 +18,7 @@ import uuid
 
 USER = "linkspan"
 # Only what a test needs beside the defaults: many servers at once.
-SETTINGS = ["max_connections=500", "listen_addresses=127.0.0.1", "max_wal_size=256MB"]
+SETTINGS = ["max_connections=1000", "listen_addresses=127.0.0.1", "max_wal_size=256MB"]
 
 
 def folder_of_programs():

@@ -370,6 +370,24 @@ def test_a_newer_file_corrects_what_an_older_one_told(raw, server):
         assert (employer["amount"], employer["status"]) == (25_000, "void")
 
 
+def test_each_sign_in_of_a_session_shows_its_own_accounts(raw, server):
+    flow = Flow(server.url, raw.session(raw.customer()["id"], **PERMISSIONS))
+    flow.consent()
+    given = {}
+    for number in ("11111111", "22222222"):
+        auth = give(flow, statement(entry("20240102", "-10.00", "1", "Bakery"), number=number))
+        (account,) = flow.accounts(auth)
+        good(flow.post("connections/auth_sessions/selected_accounts", {
+            "id": auth["id"], "selected_accounts[]": [account["id"]],
+        }))
+        given[auth["id"]] = account["id"]
+    assert len(set(given.values())) == 2
+    for auth, account in given.items():
+        assert [one["id"] for one in flow.accounts({"id": auth})] == [account]
+        good(flow.post("connections/auth_sessions/selected_accounts", {"id": auth, "selected_accounts[]": [account]}))
+    assert len(good(flow.post("link_account_sessions/complete"))["accounts"]["data"]) == 2
+
+
 def begin(raw, server, institution=OFX):
     flow = Flow(server.url, raw.session(raw.customer()["id"], **PERMISSIONS))
     flow.consent()

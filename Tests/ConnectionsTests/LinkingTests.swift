@@ -157,6 +157,10 @@ struct LinkingTests {
         let id = try await stage.link([Stage.details("1")], to: session)[0]
         try await stage.deleteCustomer(customer)
         #expect(try await stage.accounts("account_holder[customer]=\(customer)").ids == [id])
+        let gone = await #expect(throws: StripeError.self) {
+            try await stage.link([Stage.details("2")], to: session)
+        }
+        #expect(gone?.code == "resource_missing", "a Session that is open links no more")
     }
 
     @Test("lists accounts by one filter alone, and only by one that names something", arguments: Store.allCases)

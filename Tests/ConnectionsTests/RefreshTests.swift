@@ -103,6 +103,43 @@ struct RefreshTests {
         #expect(gone?.status == 400 && gone?.param == "account" && gone?.code == nil)
     }
 
+    @Test("is made of the balance where the account turns out to be of another kind", arguments: Store.allCases)
+    func otherKind(store: Store) async throws {
+        let stage = try await Stage(store)
+        let customer = try await stage.createCustomer()
+        let id = try await stage.linkedAccount(customer)
+        try await stage.refresh(id, "balance")
+        try await stage.serve()
+        #expect(try await stage.account(id)["balance"] != .null)
+        let card = Stage.details("1", subcategory: "credit_card")
+        #expect(try await stage.linkedAccount(customer, details: card) == id)
+        let shown = try await stage.account(id)
+        #expect(shown["balance"] == .null && shown["balance_refresh"]?["status"] == "pending")
+    }
+
+    @Test("waits for its own institution alone, however many wait for another", arguments: Store.allCases)
+    func fairness(store: Store) async throws {
+        let stage = try await Stage(store)
+        let (session, _) = try await stage.createSession(stage.createCustomer(), Stage.everything)
+        let many = try await stage.link((0..<120).map { Stage.details("\($0)") }, to: session)
+        let other = try await stage.link([Stage.details("other")], to: session, at: "fcinst_2")[0]
+        for id in many { try await stage.refresh(id, "balance") }
+        stage.advance(seconds: 5)
+        try await stage.refresh(other, "balance")
+        let claims = try await stage.database.write { [world = stage.world] db in
+            try Refresh.claim(
+                limit: 4,
+                { institution, _ in .init(free: institution == "fcinst_2" ? 2 : 3, dailyBudget: nil) },
+                db,
+                world
+            )
+        }
+        #expect(claims.map(\.institution).sorted() == ["fcinst_1", "fcinst_1", "fcinst_1", "fcinst_2"])
+        // The others come when it takes more.
+        stage.advance(seconds: 1)
+        #expect(try await stage.claim().count == 100)
+    }
+
     @Test("begins anew where the account is linked anew meanwhile", arguments: Store.allCases)
     func relinked(store: Store) async throws {
         let stage = try await Stage(store)

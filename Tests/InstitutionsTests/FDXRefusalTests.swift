@@ -246,6 +246,24 @@ struct FDXPartTests {
         #expect(server.asked.count { $0.path.hasSuffix("transactions") } == 1)
     }
 
+    @Test("is read where it writes numbers and moments otherwise, and what cannot be read is counted")
+    func oddItems() async throws {
+        let moment = iso(Exhibit.now)
+        let items = [
+            #"{"transactionId": 7, "amount": 5, "transactionTimestamp": "\#(moment)T10:00Z", "status": "POSTED"}"#,
+            #"{"transactionId": "g", "amount": "1,234.00", "postedTimestamp": "\#(moment)", "status": "POSTED"}"#,
+            #"{"transactionId": "x", "amount": "1,234", "postedTimestamp": "\#(moment)", "status": "POSTED"}"#,
+            #"{"transactionId": "y", "amount": 1, "postedTimestamp": "soon", "status": "POSTED"}"#, "7",
+        ]
+        let (connector, _) = try await bank([
+            "/accounts/a": .init(body: "{}"),
+            "/accounts/a/transactions": .init(body: "{\"transactions\": [\(items.joined(separator: ","))]}"),
+        ])
+        let page = try await connector.transactions(of: account, after: nil, access())
+        #expect(page.transactions.map(\.id) == ["7", "g"] && page.transactions.map(\.amount) == [500, 123_400])
+        #expect(page.unreadable == 3 && page.completeWindow == nil)
+    }
+
     @Test("is asked for the currency again where it told none")
     func guessedCurrency() async throws {
         let isTold = Mutex(false)

@@ -458,7 +458,7 @@ struct FDXShapeTests {
         #expect(try read(memo) == .memo)
         for broken in [
             #"{"transactionId": "t", "amount": 1, "status": "POSTED"}"#,
-            #"{"transactionId": "t", "amount": "1,5", "transactionTimestamp": "2024-07-15"}"#,
+            #"{"transactionId": "t", "amount": "1,234", "transactionTimestamp": "2024-07-15"}"#,
             #"{"transactionId": "t", "amount": 1, "transactionTimestamp": "yesterday"}"#,
             #"{"transactionId": "t", "amount": 1e300, "transactionTimestamp": "2024-07-15"}"#,
         ] {
@@ -512,6 +512,8 @@ struct FDXShapeTests {
             ("1970-01-01", 0), ("2024-02-29T23:59:60Z", 1_709_251_200), ("2026-07-15T14:46:41", 1_784_126_801),
             ("2026-07-15T14:46:41.123456789-0530", 1_784_146_601), ("2025-02-29", nil), ("2026-7-15", nil),
             ("2026-07-15T25:00:00Z", nil), ("2026-07-15T14:46:41+2", nil), ("", nil), ("2026-07-15T", nil),
+            ("2026-07-15T10:00Z", 1784109600), ("2026-07-15T12:00+02", 1784109600), ("2026-07-15T10:00:", nil),
+            ("2026-07-15T10:0", nil),
         ] as [(String, Int64?)]
     )
     func moments(_ text: String, _ seconds: Int64?) {

@@ -211,6 +211,19 @@ struct OAuthTests {
         #expect(try OAuthCredential(credential).consent == nil && asked.asked.count == 1)
     }
 
+    @Test("may tell moments with parts of a second")
+    func fractions() async throws {
+        let provider = try await Provider(
+            .init(claims: {
+                $0["exp"] = Double(Exhibit.now) + 300.5; $0["iat"] = Double(Exhibit.now) - 0.25
+            })
+        )
+        guard case .authorized = try await provider.signIn(provider.connector()) else {
+            Issue.record("not let in")
+            return
+        }
+    }
+
     @Test("takes several readers if it says for whom the token was made")
     func audiences() async throws {
         let provider = try await Provider(

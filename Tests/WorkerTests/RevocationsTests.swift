@@ -67,6 +67,40 @@ struct RevocationsTests {
         #expect(bank.credentials == ["credential", "credential'", "credential''"])
     }
 
+    @Test("are taken back where the holder has linked anew", arguments: Store.allCases)
+    func takenBack(store: Store) async throws {
+        let works = try await Works(store)
+        try await works.disconnect(try await works.link(["a"])[0])
+        _ = try await works.link(["b"])
+        let revocations = Revocations(
+            database: works.database,
+            ring: works.ring,
+            world: works.world,
+            directory: Directory([ForgetfulBank()]),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        )
+        #expect(try await !revocations.step())
+    }
+
+    @Test("wait where a server does not know the bank", arguments: Store.allCases)
+    func unknown(store: Store) async throws {
+        let works = try await Works(store)
+        try await works.disconnect(try await works.link(["a"])[0])
+        let bank = ForgetfulBank()
+        for directory in [Directory([]), Directory([bank])] {
+            let revocations = Revocations(
+                database: works.database,
+                ring: works.ring,
+                world: works.world,
+                directory: directory,
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            )
+            #expect(try await revocations.step())
+            works.advance(seconds: 4 * 3600)
+        }
+        #expect(bank.credentials == ["credential"])
+    }
+
     @Test("wait for a renewal that is under way, and go with what it brings", arguments: Store.allCases)
     func underWay(store: Store) async throws {
         let works = try await Works(store)
