@@ -222,7 +222,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             currency: currency,
             description: raw.description,
             status: raw.isPending ? .pending : .posted,
-            transactedAt: moment ?? now,
+            transactedAt: moment ?? account.balanceDate.flatMap { $0 > 0 ? $0 : nil } ?? now,
             isMomentUnknown: moment == nil,
             settledAt: raw.isPending ? nil : posted
         )

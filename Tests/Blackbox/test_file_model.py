@@ -1,6 +1,6 @@
-"""Files of a bank of chance, each newer than the one before, against what the bank knows: whatever overlaps, in
-whatever order it comes, with and without ids and corrections, each transaction is there once and as it was told last. A
-file that is older than one before it is not among them."""
+"""Files of a bank of chance against what the bank knows: whatever overlaps, in whatever order it comes, with and without
+ids, with corrections and corrections of these, each transaction is there once and as it was told last. Older files come
+again among the newer ones, and change nothing."""
 
 import collections
 import random
@@ -15,7 +15,7 @@ class Book:
 
     def __init__(self, chance, number):
         self.chance, self.number = chance, number
-        self.entries, self.told, self.corrected = [], set(), {}
+        self.entries, self.told, self.corrected, self.first = [], set(), {}, {}
 
     def add(self, day, amount, name, fitid, corrects="", action=""):
         self.entries.append((len(self.entries), day, amount, name, fitid, corrects, action))
@@ -27,14 +27,17 @@ class Book:
             self.add(day, -100 * self.chance.randrange(1, 4), self.chance.choice("AB"), fitid)
 
     def correct(self, last):
-        """What was told before is replaced or taken back by a new entry."""
+        """What was told before, a correction too, is replaced or taken back by a new entry. That names the one before it
+        or the first of all."""
         known = [entry for entry in self.entries
-                 if entry[0] in self.told and entry[0] not in self.corrected and entry[4] and not entry[5]]
+                 if entry[0] in self.told and entry[0] not in self.corrected and entry[4] and entry[6] != "DELETE"]
         if known:
             former = self.chance.choice(known)
-            self.corrected[former[0]] = len(self.entries)
-            action = self.chance.choice(["REPLACE", "DELETE"])
-            self.add(last, -777 - len(self.entries), "C", f"F{len(self.entries)}", former[4], action)
+            number = len(self.entries)
+            self.corrected[former[0]] = number
+            self.first[number] = first = self.first.get(former[0], former[4])
+            action = self.chance.choice(["REPLACE", "REPLACE", "DELETE"])
+            self.add(last, -777 - number, "C", f"F{number}", self.chance.choice([first, former[4]]), action)
 
     def statement(self, first, last):
         """Tells the entries of some days, in an order of chance."""
@@ -68,19 +71,14 @@ def test_overlapping_files_bring_each_transaction_once(raw, server, seed):
     chance = random.Random(seed)
     customer = raw.customer()["id"]
     books = [Book(chance, f"{chance.randrange(10**5)}{digits}") for digits in ("1111", "2222")]
-    last, linked = 5, {}
-    for turn in range(4):
-        first = max(1, last - chance.randrange(0, 8))
-        for book in books:
-            book.spend(last)
-            if turn and chance.random() < 0.8:
-                book.correct(last)
-        statements = "".join(book.statement(first, last) for book in books)
-        contents = f"{HEADER}<OFX><BANKMSGSRSV1>{statements}</BANKMSGSRSV1></OFX>\n"
-        for account in link(raw, server, contents.encode(), customer):
-            if turn == 0:
+    last, linked, given = 5, {}, []
+
+    def give(contents):
+        accounts = link(raw, server, contents.encode(), customer)
+        if not linked:
+            for account in accounts:
                 refresh(raw, account["id"], "transactions")
-            linked[account["last4"]] = account["id"]
+        linked.update({account["last4"]: account["id"] for account in accounts})
         for book in books:
             account = linked[book.number[-4:]]
             settled(raw, account, "transaction_refresh")
@@ -88,5 +86,17 @@ def test_overlapping_files_bring_each_transaction_once(raw, server, seed):
                 (one["amount"], one["description"])
                 for one in transactions(raw, account) if one["status"] == "posted"
             )
-            assert found == book.standing, f"seed {seed}, turn {turn}, {contents}"
+            assert found == book.standing, f"seed {seed}, after {len(given)} files, {contents}"
+
+    for turn in range(5):
+        first = max(1, last - chance.randrange(0, 8))
+        for book in books:
+            book.spend(last)
+            if turn and chance.random() < 0.8:
+                book.correct(last)
+        statements = "".join(book.statement(first, last) for book in books)
+        given.append(f"{HEADER}<OFX><BANKMSGSRSV1>{statements}</BANKMSGSRSV1></OFX>\n")
+        give(given[-1])
+        if chance.random() < 0.5:
+            give(chance.choice(given))
         last += chance.randrange(2, 7)
