@@ -1,6 +1,6 @@
-"""Files of a bank of chance against what the bank knows: whatever overlaps, in whatever order it comes, with and without
-ids, with corrections and corrections of these, each transaction is there once and as it was told last. Older files come
-again among the newer ones, and change nothing."""
+"""Files of a bank of chance against what the bank knows: whatever overlaps, in whatever order it comes, with and
+without ids, with corrections and corrections of these, each transaction is there once and as it was told last. Older
+files come again among the newer ones, and change nothing."""
 
 import collections
 import random
@@ -27,8 +27,8 @@ class Book:
             self.add(day, -100 * self.chance.randrange(1, 4), self.chance.choice("AB"), fitid)
 
     def correct(self, last):
-        """What was told before, a correction too, is replaced or taken back by a new entry. That names the one before it
-        or the first of all."""
+        """What was told before, a correction too, is replaced or taken back by a new entry. That names the one before
+        it or the first of all."""
         known = [entry for entry in self.entries
                  if entry[0] in self.told and entry[0] not in self.corrected and entry[4] and entry[6] != "DELETE"]
         if known:
