@@ -45,9 +45,11 @@ public struct Account: Sendable {
     /// What the institution says of the account when it is linked.
     public struct Details: Sendable {
         /// The institution's own name for it.
-        public let institutionAccount: String
-        /// Names that the institution may have had for it before.
+        public fileprivate(set) var institutionAccount: String
+        /// Names that the institution may have had for it before, and give way.
         let formerNames: [String]
+        /// Names that it may have had before as well and say no less: an account that has one keeps it.
+        let otherNames: [String]
         public let displayName: String?
         /// Four digits or nil.
         public let last4: String?
@@ -73,6 +75,7 @@ public struct Account: Sendable {
         public init(
             institutionAccount: String,
             formerNames: [String] = [],
+            otherNames: [String] = [],
             displayName: String?,
             last4: String?,
             category: String,
@@ -88,6 +91,7 @@ public struct Account: Sendable {
         ) {
             self.institutionAccount = institutionAccount
             self.formerNames = formerNames
+            self.otherNames = otherNames
             self.displayName = displayName
             self.last4 = last4
             self.category = category
@@ -273,6 +277,7 @@ public struct Account: Sendable {
             if let known {
                 if let old = try Authorization.find(known.authorization, in: session.scope, db) { former.append(old) }
                 account = known
+                if hasFile == true { try account.checkIsRead(db) }
                 try account.relink(details, authorization, session.configuration, by: cause, db, world)
                 if hasFile == true { try account.refreshAgain(db, world) }
             } else {
@@ -308,6 +313,15 @@ public struct Account: Sendable {
         where configuration.prefetch?.contains(feature.permission) == true && states[feature]?.isPending != true {
             try Refresh.start(feature, of: id, clock: testClock, in: scope, db, world)
         }
+    }
+
+    /// A newer file takes the place of the one before: what that one tells must be there by then.
+    private func checkIsRead(_ db: Connection) throws {
+        guard try Refresh.states(of: id, in: scope, db)[.transactions]?.isPending == true else { return }
+        throw StripeError(
+            param: "selected_accounts",
+            message: "The file before this one is still being read. Try again in a moment."
+        )
     }
 
     /// A newer file has news of an account: what was ever refreshed is refreshed again, as far as it still may be.
@@ -830,17 +844,26 @@ public struct Account: Sendable {
         _ scope: Scope,
         _ db: Connection
     ) throws -> Account? {
-        func find(_ name: String) throws -> Account? {
-            try db.first(
-                """
-                \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND holder = \(holder)
-                AND institution = \(institution) AND institution_account = \(name)
-                """
-            ) { try Account($0, scope) }
+        if let account = try find(details.institutionAccount, at: institution, of: holder, scope, db) { return account }
+        let former = try Set(details.formerNames).compactMap { name in
+            try find(name, at: institution, of: holder, scope, db)
         }
-        if let account = try find(details.institutionAccount) { return account }
-        let former = try Set(details.formerNames).compactMap(find)
         return former.count == 1 ? former[0] : nil
+    }
+
+    private static func find(
+        _ name: String,
+        at institution: String,
+        of holder: String,
+        _ scope: Scope,
+        _ db: Connection
+    ) throws -> Account? {
+        try db.first(
+            """
+            \(columns) WHERE merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND holder = \(holder)
+            AND institution = \(institution) AND institution_account = \(name)
+            """
+        ) { try Account($0, scope) }
     }
 
     /// Whether a holder has linked accounts of an institution.
@@ -880,16 +903,27 @@ public struct Account: Sendable {
         try of(session, and: "institution = \(institution) AND status <> 'disconnected'", db).map(\.authorization).max()
     }
 
-    /// What is known of accounts whose kind an institution does not tell: what it was when they were linked before.
+    /// Accounts as they are known where they were linked before: by the name that says most, and of what kind they were
+    /// where the institution does not tell it.
     public static func remembered(
         _ accounts: [Details],
         at institution: String,
         of session: Session,
         _ db: Connection
     ) throws -> [Details] {
-        try accounts.map { details in
+        let holder = session.holder.id
+        return try accounts.map { details in
+            var details = details
+            if !details.otherNames.isEmpty,
+                try find(details.institutionAccount, at: institution, of: holder, session.scope, db) == nil
+            {
+                let known = try details.otherNames.filter { name in
+                    try find(name, at: institution, of: holder, session.scope, db) != nil
+                }
+                if known.count == 1 { details.institutionAccount = known[0] }
+            }
             guard details.isCategoryGuessed,
-                let known = try find(details, at: institution, of: session.holder.id, session.scope, db)
+                let known = try find(details, at: institution, of: holder, session.scope, db)
             else { return details }
             return details.taken(as: known.details)
         }

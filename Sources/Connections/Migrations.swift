@@ -23,6 +23,7 @@ public enum Migrations {
             institution_id {key} NOT NULL,
             transaction_id {key} NOT NULL,
             through {int} NOT NULL,
+            corrected_at {int} NOT NULL,
             PRIMARY KEY (merchant, livemode, account, institution_id)
         ) {clustered}
         """,

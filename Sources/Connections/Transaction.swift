@@ -35,7 +35,8 @@ public struct Transaction: Sendable {
         /// The name of the pending one whose place it takes; nil where there is none. One that is not pending keeps its
         /// place.
         public let replaces: String?
-        /// The names of those whose place it takes whatever they are, as they were wrong.
+        /// The names of those whose place it takes whatever they are, as they were wrong: unless a correction that was
+        /// settled later has taken it.
         public let corrects: [String]
         /// Minor units, negative for money that left the account.
         public let amount: Int64
@@ -43,8 +44,6 @@ public struct Transaction: Sendable {
         public let description: String
         public let status: Status
         public let transactedAt: Int64
-        /// The institution does not say when it happened: what is stored stays.
-        public let isMomentUnknown: Bool
         /// When it was posted or became void; nil where it is pending or the institution does not say.
         public let settledAt: Int64?
 
@@ -57,7 +56,6 @@ public struct Transaction: Sendable {
             description: String,
             status: Status,
             transactedAt: Int64,
-            isMomentUnknown: Bool = false,
             settledAt: Int64?
         ) {
             self.institutionID = institutionID
@@ -68,7 +66,6 @@ public struct Transaction: Sendable {
             self.description = description
             self.status = status
             self.transactedAt = transactedAt
-            self.isMomentUnknown = isMomentUnknown
             self.settledAt = settledAt
         }
     }
@@ -107,10 +104,12 @@ public struct Transaction: Sendable {
         return found
     }
 
-    /// What the institution calls those of an account whose names begin so: at most ten that are not void, the newest
-    /// first, and then at most ten names that are over.
+    /// What the institution calls those of an account whose names begin so: the last ten that are not void, and then
+    /// the last ten names that are over.
+    /// - Parameter last: where there is one, names that begin so are the last.
     public static func names(
         beginning: String,
+        upTo last: String?,
         ofAccount account: String,
         in scope: Scope,
         _ db: Connection
@@ -118,12 +117,12 @@ public struct Transaction: Sendable {
         // No name goes on with the last of all letters.
         let these: SQL = """
             merchant = \(scope.merchant) AND livemode = \(scope.livemode) AND account = \(account)
-            AND institution_id >= \(beginning) AND institution_id < \(beginning + "\u{10FFFF}")
+            AND institution_id >= \(beginning) AND institution_id < \((last ?? beginning) + "\u{10FFFF}")
             """
         let current = try db.all(
             """
             SELECT institution_id FROM bank_transaction WHERE \(these) AND status <> 'void'
-            ORDER BY transacted_at DESC, id DESC LIMIT 10
+            ORDER BY institution_id DESC LIMIT 10
             """
         ) { try $0.text(0) }
         let former = try db.all(

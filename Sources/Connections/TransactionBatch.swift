@@ -23,32 +23,74 @@ extension Transaction {
         private struct Former {
             let name: String
             var through = Int64.max
+            /// When the correction was made that ended it; 0 where none did.
+            var correctedAt: Int64 = 0
         }
 
         func ingest(_ entries: [Entry], _ db: Connection, _ world: World) throws {
             var hasFormer =
                 try db.first("SELECT 1 FROM former_transaction_name WHERE \(mine) LIMIT 1") { try $0.int(0) } != nil
             for entry in entries {
-                if hasFormer, try isOver(entry, db) { continue }
-                var over: [Former] = []
-                if let name = entry.replaces, name != entry.institutionID { over += try settle(name, as: entry, db) }
+                if hasFormer, let (id, moment) = try over(entry, db) {
+                    try absorb(entry.corrects, into: id, at: moment, db)
+                    continue
+                }
+                if hasFormer, let later = try laterCorrection(than: entry, db) {
+                    if try id(named: entry.institutionID, db) != nil { try remove([entry.institutionID], db) }
+                    try absorb([entry.institutionID] + entry.corrects, into: later.id, at: later.moment, db)
+                    continue
+                }
+                var former: [Former] = []
+                if let name = entry.replaces, name != entry.institutionID { former += try settle(name, as: entry, db) }
                 for name in entry.corrects where name != entry.institutionID {
-                    over += try correct(name, by: entry, db)
+                    former += try correct(name, by: entry, db)
                 }
                 try upsert(entry, db, world)
-                guard !over.isEmpty else { continue }
+                guard !former.isEmpty else { continue }
                 hasFormer = true
-                try remember(over, for: try id(named: entry.institutionID, db), db)
+                try remember(former, for: try id(named: entry.institutionID, db), db)
             }
         }
 
-        private func isOver(_ entry: Entry, _ db: Connection) throws -> Bool {
+        /// The transaction that stands for a name that is over, empty where none does, and since when. Nil where the
+        /// name is not over.
+        private func over(_ entry: Entry, _ db: Connection) throws -> (id: String, moment: Int64)? {
             try db.first(
                 """
-                SELECT 1 FROM former_transaction_name WHERE \(mine) AND institution_id = \(entry.institutionID)
-                AND through >= \(entry.transactedAt)
+                SELECT transaction_id, corrected_at FROM former_transaction_name WHERE \(mine)
+                AND institution_id = \(entry.institutionID) AND through >= \(entry.transactedAt)
                 """
-            ) { try $0.int(0) } != nil
+            ) { (try $0.text(0), try $0.int(1)) }
+        }
+
+        /// The correction of the same that was made later than one, with the transaction that it made.
+        private func laterCorrection(
+            than entry: Entry,
+            _ db: Connection
+        ) throws -> (id: String, moment: Int64)? {
+            var latest: (id: String, moment: Int64)?
+            for name in entry.corrects where name != entry.institutionID {
+                let found = try correction(of: name, db)
+                if let found, found.moment > latest?.moment ?? entry.moment { latest = found }
+            }
+            return latest
+        }
+
+        private func correction(of name: String, _ db: Connection) throws -> (id: String, moment: Int64)? {
+            try db.first(
+                """
+                SELECT transaction_id, corrected_at FROM former_transaction_name
+                WHERE \(mine) AND institution_id = \(name)
+                """
+            ) { (try $0.text(0), try $0.int(1)) }
+        }
+
+        /// What was corrected by something that does not count itself any more does not count either.
+        private func absorb(_ names: [String], into id: String, at moment: Int64, _ db: Connection) throws {
+            for name in names {
+                if let current = try current(name, db), current.id != id { try remove([current.name], db) }
+                try remember([Former(name: name, correctedAt: moment)], for: id, db)
+            }
         }
 
         /// The row is inserted, or changed where it is another; a transaction that was posted keeps that moment when
@@ -57,7 +99,6 @@ extension Transaction {
             let settled = entry.settledAt ?? (entry.status == .posted ? entry.transactedAt : now)
             let postedAt = entry.status == .posted ? settled : 0
             let voidAt = entry.status == .void ? settled : 0
-            let moment: SQL = entry.isMomentUnknown ? "bank_transaction.transacted_at" : "excluded.transacted_at"
             try db.execute(
                 """
                 INSERT INTO bank_transaction (merchant, livemode, account, transacted_at, id, institution_id, amount,
@@ -67,7 +108,7 @@ extension Transaction {
                     \(entry.description), \(entry.status.rawValue), \(postedAt), \(voidAt), \(now), \(refresh),
                     \(refresh))
                 ON CONFLICT (merchant, livemode, account, institution_id) DO UPDATE SET
-                    transacted_at = \(moment), amount = excluded.amount, currency = excluded.currency,
+                    transacted_at = excluded.transacted_at, amount = excluded.amount, currency = excluded.currency,
                     description = excluded.description, status = excluded.status,
                     posted_at = CASE WHEN excluded.status = 'void' THEN bank_transaction.posted_at
                         ELSE excluded.posted_at END,
@@ -75,7 +116,7 @@ extension Transaction {
                     seen = excluded.seen
                 WHERE (bank_transaction.transacted_at, bank_transaction.amount, bank_transaction.currency,
                         bank_transaction.description, bank_transaction.status)
-                    <> (\(moment), excluded.amount, excluded.currency, excluded.description,
+                    <> (excluded.transacted_at, excluded.amount, excluded.currency, excluded.description,
                         excluded.status)
                 """
             )
@@ -92,7 +133,7 @@ extension Transaction {
         // MARK: Names
 
         /// A pending transaction goes on under another name. One that is posted is what a refund refers to, and stays;
-        /// and so does one whose money went the other way.
+        /// and so does one whose money went the other way, or that came a day after what is said to be its posting.
         private func settle(_ old: String, as entry: Entry, _ db: Connection) throws -> [Former] {
             let pending = try db.first(
                 """
@@ -100,7 +141,9 @@ extension Transaction {
                 WHERE \(mine) AND institution_id = \(old) AND status = 'pending'
                 """
             ) { (try $0.int(0), try $0.int(1)) }
-            guard let (transactedAt, amount) = pending, amount.signum() * entry.amount.signum() >= 0 else { return [] }
+            guard let (transactedAt, amount) = pending, amount.signum() * entry.amount.signum() >= 0,
+                transactedAt < max(entry.moment, entry.transactedAt) + 86_400
+            else { return [] }
             try rename(old, to: entry.institutionID, db)
             // A later one that is pending may have the name again.
             return [Former(name: old, through: max(transactedAt, entry.transactedAt))]
@@ -108,11 +151,10 @@ extension Transaction {
 
         /// What was wrong goes on as its correction.
         private func correct(_ old: String, by entry: Entry, _ db: Connection) throws -> [Former] {
-            guard let current = try current(old, db), current.name != entry.institutionID else {
-                return [Former(name: old)]
-            }
+            let former = Former(name: old, correctedAt: entry.moment)
+            guard let current = try current(old, db), current.name != entry.institutionID else { return [former] }
             try rename(current.name, to: entry.institutionID, db)
-            return [Former(name: old), Former(name: current.name)]
+            return [former, Former(name: current.name, correctedAt: entry.moment)]
         }
 
         /// Where both names are known already, the old one has nothing left to stand for.
@@ -153,13 +195,15 @@ extension Transaction {
                 try db.execute(
                     """
                     INSERT INTO former_transaction_name (merchant, livemode, account, institution_id, transaction_id,
-                        through)
+                        through, corrected_at)
                     VALUES (\(scope.merchant), \(scope.livemode), \(account), \(former.name), \(id ?? ""),
-                        \(former.through))
+                        \(former.through), \(former.correctedAt))
                     ON CONFLICT (merchant, livemode, account, institution_id) DO UPDATE SET
                         transaction_id = excluded.transaction_id,
                         through = CASE WHEN excluded.through > former_transaction_name.through
-                            THEN excluded.through ELSE former_transaction_name.through END
+                            THEN excluded.through ELSE former_transaction_name.through END,
+                        corrected_at = CASE WHEN excluded.corrected_at > former_transaction_name.corrected_at
+                            THEN excluded.corrected_at ELSE former_transaction_name.corrected_at END
                     """
                 )
             }
@@ -180,22 +224,18 @@ extension Transaction {
             }
         }
 
-        /// What the institution took back for good becomes void, and its names are over. Carried out once.
+        /// What the institution took back for good becomes void, and its names are over. Carried out once, and not
+        /// where a correction that was made later says otherwise.
         func retract(_ retractions: [Retraction], _ db: Connection) throws {
             for retraction in retractions {
-                let isDone =
-                    try db.first(
-                        """
-                        SELECT 1 FROM former_transaction_name
-                        WHERE \(mine) AND institution_id = \(retraction.institutionID)
-                        """
-                    ) { try $0.int(0) } != nil
-                guard !isDone else { continue }
+                guard try correction(of: retraction.institutionID, db) == nil else { continue }
                 for name in retraction.retracts {
+                    if let later = try correction(of: name, db), later.moment > retraction.moment { continue }
                     let current = try current(name, db)
                     if let current { try remove([current.name], db) }
                     let names = Set([name, current?.name ?? name, retraction.institutionID])
-                    try remember(names.map { Former(name: $0) }, for: current?.id, db)
+                    let former = names.map { Former(name: $0, correctedAt: retraction.moment) }
+                    try remember(former, for: current?.id, db)
                 }
             }
         }
@@ -221,10 +261,18 @@ extension Transaction {
         public let institutionID: String
         /// The names of those that are gone.
         public let retracts: [String]
+        /// When the institution said so, seconds since the Unix epoch.
+        public let moment: Int64
 
-        public init(institutionID: String, retracts: [String]) {
+        public init(institutionID: String, retracts: [String], at moment: Int64) {
             self.institutionID = institutionID
             self.retracts = retracts
+            self.moment = moment
         }
     }
+}
+
+extension Transaction.Entry {
+    /// When it was settled: of several corrections the last counts.
+    fileprivate var moment: Int64 { settledAt ?? transactedAt }
 }

@@ -67,6 +67,7 @@ public struct BankTransaction: Sendable, Equatable {
     public let replaces: String?
     /// Ids of transactions that the institution says were wrong: whatever they are, this takes their place, and what is
     /// told under these ids later does not count. Ids of corrections that were corrected themselves may be among them.
+    /// Of several corrections of one the last counts, by when they were settled.
     public let corrects: [String]
     /// Negative for money that left the account.
     public let amount: Int64
@@ -74,9 +75,6 @@ public struct BankTransaction: Sendable, Equatable {
     public let description: String
     public let status: Status
     public let transactedAt: Int64
-    /// The institution does not say when it happened: `transactedAt` is when it was seen, and what it was when it was
-    /// first seen stays.
-    public let isMomentUnknown: Bool
     /// When it was posted or became void; nil while it is pending.
     public let settledAt: Int64?
 
@@ -89,7 +87,6 @@ public struct BankTransaction: Sendable, Equatable {
         description: String,
         status: Status,
         transactedAt: Int64,
-        isMomentUnknown: Bool = false,
         settledAt: Int64?
     ) {
         self.id = id
@@ -100,7 +97,6 @@ public struct BankTransaction: Sendable, Equatable {
         self.description = Words.tidy(description)
         self.status = status
         self.transactedAt = transactedAt
-        self.isMomentUnknown = isMomentUnknown
         self.settledAt = settledAt
     }
 
@@ -115,10 +111,13 @@ public struct TransactionPage: Sendable, Equatable {
         /// The institution's own name for it, unique on the account: it is carried out once.
         public let id: String
         public let retracts: [String]
+        /// When the institution said so. A correction that it made later counts more.
+        public let at: Int64
 
-        public init(id: String, retracts: [String]) {
+        public init(id: String, retracts: [String], at: Int64) {
             self.id = id
             self.retracts = retracts
+            self.at = at
         }
 
         /// Whether it can be told from others; what cannot is left out.

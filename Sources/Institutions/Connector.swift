@@ -167,9 +167,12 @@ public struct BankAccount: Sendable, Equatable {
 
     /// The institution's own name for the account, unique there and stable over sign-ins.
     public let id: String
-    /// Ids by which it may have been told at an earlier sign-in, where the institution calls an account by more or less
-    /// at different times: the account of one of them comes back, where it is the only one and none has the id.
+    /// Ids by which it may have been told at an earlier sign-in that say less: the account of one of them comes back
+    /// under this id, where it is the only one and none has the id.
     public internal(set) var formerIDs: [String]
+    /// Ids by which it may have been told as well, which say no less: an account that has one of them keeps it, where
+    /// it is the only one. The connector finds the account by each.
+    public internal(set) var otherIDs: [String]
     public let displayName: String
     /// Four digits, or nil where the institution gives none.
     public let last4: String?
@@ -196,6 +199,7 @@ public struct BankAccount: Sendable, Equatable {
     public init(
         id: String,
         formerIDs: [String] = [],
+        otherIDs: [String] = [],
         displayName: String,
         last4: String?,
         category: Category,
@@ -211,6 +215,7 @@ public struct BankAccount: Sendable, Equatable {
     ) {
         self.id = id
         self.formerIDs = formerIDs
+        self.otherIDs = otherIDs
         self.displayName = Words.tidy(displayName)
         self.last4 = last4
         self.category = category
@@ -269,8 +274,9 @@ public struct Access: Sendable {
     /// Counts one request of the credential's daily budget, before it is sent; throws `rateLimited` where the budget is
     /// spent. A connector whose policy is metered calls it for each request.
     public let spend: @Sendable () async throws(ConnectorError) -> Void
-    /// The names of transactions that were told of the account before, those that begin as is asked and are not void:
-    /// the newest first, and at most ten. For protocols that come back to a transaction by a part of its name.
+    /// The names of transactions that were told of the account before, those that begin as is asked, in the order of
+    /// names from the last to the first: at most ten that stand and ten that are over. For protocols that come back to
+    /// a transaction by a part of its name.
     public let known: Known
     /// Renews the credential, one call at a time for all that hangs on it, over all servers.
     ///
@@ -281,7 +287,9 @@ public struct Access: Sendable {
     /// `superseded` where another call is at it for too long; then all is begun anew.
     public let renew: Renewal
 
-    public typealias Known = @Sendable (_ beginning: String) async throws(ConnectorError) -> [String]
+    /// - Parameter last: where there is one, names that begin so are the last that are told.
+    public typealias Known =
+        @Sendable (_ beginning: String, _ last: String?) async throws(ConnectorError) -> [String]
     public typealias Renewal =
         @Sendable (
             _ ask: @escaping @Sendable (_ stored: [UInt8]) async throws(ConnectorError) -> [UInt8]
@@ -297,7 +305,7 @@ public struct Access: Sendable {
         refreshNumber: Int64? = nil,
         upload: Upload? = nil,
         spend: @escaping @Sendable () async throws(ConnectorError) -> Void = { () async throws(ConnectorError) in },
-        known: @escaping Known = { _ async throws(ConnectorError) in [] },
+        known: @escaping Known = { _, _ async throws(ConnectorError) in [] },
         renew: @escaping Renewal
     ) {
         self.institution = institution
@@ -390,13 +398,16 @@ public protocol Connector: Sendable {
 }
 
 extension Connector {
-    /// The accounts that can be told from others by their ids; those that cannot are left out. A former id that may be
-    /// several accounts', or is another's now, is none.
+    /// The accounts that can be told from others by their ids; those that cannot are left out. A former or exacter id
+    /// that may be several accounts', or is another's now, is none.
     public func namedAccounts(_ access: Access) async throws(ConnectorError) -> [BankAccount] {
         var accounts = try await accounts(access).filter { Words.isID($0.id) }
         var counts: [String: Int] = [:]
-        for id in accounts.flatMap({ Set($0.formerIDs + [$0.id]) }) { counts[id, default: 0] += 1 }
-        for index in accounts.indices { accounts[index].formerIDs.removeAll { counts[$0] != 1 } }
+        for id in accounts.flatMap({ Set($0.formerIDs + $0.otherIDs + [$0.id]) }) { counts[id, default: 0] += 1 }
+        for index in accounts.indices {
+            accounts[index].formerIDs.removeAll { counts[$0] != 1 }
+            accounts[index].otherIDs.removeAll { counts[$0] != 1 }
+        }
         return accounts
     }
 }

@@ -241,10 +241,9 @@ public struct FDX: Connector {
     ) async throws(ConnectorError) -> [BankAccount.Numbers]? {
         guard account.kind.category == .cash else { return [] }
         var call = call
-        let path = call.path(call.configuration.paths.paymentNetworks, id)
-        let answer: FDXNetworks
+        let networks: [FDXNetworks.Network]
         do {
-            answer = try await call.get(path, [], FDXNetworks.self)
+            networks = try await self.networks(of: id, &call)
         } catch {
             // Nobody waits any more.
             if Task.isCancelled { throw error }
@@ -255,7 +254,7 @@ public struct FDX: Connector {
             default: return nil
             }
         }
-        return answer.paymentNetworks.compactMap(\.value).compactMap { network in
+        return networks.compactMap { network in
             guard network.type == "US_ACH", network.transferIn == true, network.transferOut == true else { return nil }
             let isToken = network.identifierType == "TOKENIZED_ACCOUNT_NUMBER"
             return BankAccount.Numbers(
@@ -264,6 +263,29 @@ public struct FDX: Connector {
                 expectedExpiry: nil
             )
         }
+    }
+
+    /// Most pages in which the networks of an account come.
+    private static let maximumNetworkPages = 10
+
+    private func networks(
+        of id: String,
+        _ call: inout FDXCall
+    ) async throws(ConnectorError) -> [FDXNetworks.Network] {
+        let path = call.path(call.configuration.paths.paymentNetworks, id)
+        var networks: [FDXNetworks.Network] = []
+        var page: (name: String, value: String)?
+        for _ in 0..<Self.maximumNetworkPages {
+            let reply = try await call.send("GET", FDXCall.address(path, page.map { [$0] } ?? []))
+            guard reply.status == 200 else { throw await call.refusal(reply) }
+            // An account that has none just now.
+            if reply.body.isEmpty { break }
+            let answer = try reply.json(FDXNetworks.self)
+            networks += answer.paymentNetworks.compactMap(\.value)
+            guard let next = answer.page?.next, next.value != page?.value else { break }
+            page = next
+        }
+        return networks
     }
 
     // MARK: Requests for data
@@ -435,7 +457,7 @@ struct FDXCall: Sendable {
         switch (reply.status, code) {
         case (401, _), (_, 602): return .relinkRequired
         case (429, _): return .rateLimited(until: reply.retryAfter(access.now))
-        case (_, 701), (_, 705), (_, 706): return .accountClosed
+        case (_, 701), (_, 705): return .accountClosed
         case (403, _), (404, _), (405, _), (410, _), (501, _): return .unsupported
         case (500..., _): return .institutionUnavailable(until: reply.retryAfter(access.now))
         default: return .invalidResponse
@@ -450,6 +472,7 @@ extension FDX: BalanceProviding {
         try access.checkFabrication()
         if let made = access.fabrication?.balance { return made }
         let details = try await self.account(account, access)
+        guard details.value.status != "CLOSED" else { throw .accountClosed }
         guard let balance = details.balance(at: access.now, as: account.category) else { throw .unsupported }
         return balance
     }
@@ -471,28 +494,29 @@ extension FDX: OwnershipProviding {
 extension FDXContact {
     /// Each holder is an owner, but for those who only act for one. Addresses, telephones and e-mail addresses are
     /// lists beside the holders: one apiece is each holder's in turn, whether it says something or not; of any other
-    /// number the first is the first holder's. What stands with a holder is that holder's.
+    /// number the first is the first holder's, or the one that the bank calls the primary one. What stands with a
+    /// holder is that holder's.
     var owners: [Owner] {
         let holders = self.holders ?? []
-        func shared<T>(_ list: [FDXReadable<T>]?, _ index: Int, _ text: (T) -> String?) -> String? {
-            guard let list, list.count == holders.count else {
-                return index == 0 ? Self.read(list, text).first : nil
-            }
-            return Self.read([list[index]], text).first
+        func shared<T: FDXContactPart>(_ list: [FDXReadable<T>]?, _ index: Int) -> String? {
+            guard let list, list.count == holders.count else { return index == 0 ? Self.first(list) : nil }
+            return Self.first([list[index]])
         }
         return holders.enumerated().compactMap { index, holder in
             guard let holder = holder.value, let name = holder.fullName, holder.isOwner else { return nil }
             return Owner(
                 name: name,
-                email: Self.read(holder.email) { $0 }.first ?? shared(emails, index) { $0 },
-                phone: Self.read(holder.telephones, \.text).first ?? shared(telephones, index, \.text),
-                address: Self.read(holder.addresses, \.line).first ?? shared(addresses, index, \.line)
+                email: Self.first(holder.email) ?? shared(emails, index),
+                phone: Self.first(holder.telephones) ?? shared(telephones, index),
+                address: Self.first(holder.addresses) ?? shared(addresses, index)
             )
         }
     }
 
-    private static func read<T: Sendable>(_ list: [FDXReadable<T>]?, _ text: (T) -> String?) -> [String] {
-        (list ?? []).compactMap { $0.value.flatMap(text) }.filter { !$0.isEmpty }
+    /// The primary one, else the first that says something.
+    private static func first<T: FDXContactPart>(_ list: [FDXReadable<T>]?) -> String? {
+        let told = (list ?? []).compactMap(\.value).filter { $0.text?.isEmpty == false }
+        return (told.first { $0.primary == true } ?? told.first)?.text
     }
 }
 
@@ -535,6 +559,8 @@ extension FDXWrapped<FDXAccount> {
             }
         case .loan: (.credit, type == "MORTGAGE" ? .mortgage : .other)
         case .investment: (.investment, .other)
+        case .commercial where type == "COMMERCIALLOAN": (.credit, .other)
+        case .commercial where type == "COMMERCIALLINEOFCREDIT": (.credit, .lineOfCredit)
         case .annuity, .commercial, .wallet, .insurance, .other: (.other, .other)
         }
     }

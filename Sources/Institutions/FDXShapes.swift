@@ -246,6 +246,11 @@ struct FDXTransactions: Decodable, Sendable {
         case page, transactions
     }
 
+    /// No transactions.
+    init() {
+        (page, transactions) = (nil, [])
+    }
+
     init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
         page = try values.decodeIfPresent(FDXPage.self, forKey: .page)
@@ -362,7 +367,18 @@ struct FDXHolder: Decodable, Sendable {
     }
 }
 
-struct FDXAddress: Decodable, Sendable {
+/// What is told of a holder by the text of it.
+protocol FDXContactPart: Decodable, Sendable {
+    var text: String? { get }
+    var primary: Bool? { get }
+}
+
+extension String: FDXContactPart {
+    var text: String? { self }
+    var primary: Bool? { nil }
+}
+
+struct FDXAddress: FDXContactPart {
     var line1: String?
     var line2: String?
     var line3: String?
@@ -371,21 +387,25 @@ struct FDXAddress: Decodable, Sendable {
     var state: String?
     var postalCode: String?
     var country: String?
+    var primary: Bool?
 
     /// One line; nil where nothing stands in it.
-    var line: String? {
+    var text: String? {
         let parts = [line1, line2, line3, city, region ?? state, postalCode, country]
         let text = parts.compactMap { $0 }.filter { !$0.isEmpty }.joined(separator: ", ")
         return text.isEmpty ? nil : text
     }
 }
 
-struct FDXTelephone: Decodable, Sendable {
+struct FDXTelephone: FDXContactPart {
     var country: String?
     var number: String?
+    var type: String?
+    var primary: Bool?
 
+    /// Nil where there is no number at which somebody speaks.
     var text: String? {
-        guard let number, !number.isEmpty else { return nil }
+        guard let number, !number.isEmpty, type?.uppercased() != "FAX" else { return nil }
         guard let country, !country.isEmpty, !number.hasPrefix("+") else { return number }
         return (country.hasPrefix("+") ? country : "+\(country)") + number
     }
@@ -401,14 +421,16 @@ struct FDXNetworks: Decodable, Sendable {
 
     static let maximum = 100
 
+    let page: FDXPage?
     let paymentNetworks: [FDXReadable<Network>]
 
     private enum CodingKeys: String, CodingKey {
-        case paymentNetworks
+        case page, paymentNetworks
     }
 
     init(from decoder: any Decoder) throws {
         let values = try decoder.container(keyedBy: CodingKeys.self)
+        page = try? values.decode(FDXPage.self, forKey: .page)
         paymentNetworks = try values.items(.paymentNetworks, atMost: Self.maximum)
     }
 }

@@ -17,6 +17,8 @@ extension FDX: TransactionProviding {
     /// Days that a refresh reads again.
     private static let overlap: Int64 = 14
     private static let maximumPages: Int64 = 1000
+    /// FDX's code where there is nothing of what is asked for.
+    private static let nothingFound = 1107
 
     public func transactions(
         of account: BankAccount.Reference,
@@ -30,7 +32,10 @@ extension FDX: TransactionProviding {
         var call = try await call(access)
         if cursor.currency == nil {
             let details = try await call.account(account.id).value
-            (cursor.currency, cursor.isCurrencyGuessed) = (details.currencyCode, details.currency == nil ? true : nil)
+            // What was told under a wrong guess is told again.
+            if let guess = cursor.guess, guess != details.currencyCode { cursor.through = nil }
+            cursor.currency = details.currencyCode
+            cursor.guess = details.currency == nil ? details.currencyCode : nil
         }
         let answer = try await Self.read(account, &cursor, &call)
         guard var window = cursor.window else { throw .invalidResponse }
@@ -57,13 +62,12 @@ extension FDX: TransactionProviding {
             )
         }
         cursor.through = access.now / Self.day * Self.day
-        // What was pending before an incomplete window may still be.
-        let before = window.isComplete ? nil : cursor.pending
+        // What is older than all that the bank tells is pending no more.
+        let begin = window.isLongest == true ? 0 : window.start + Self.day
+        // What was pending before an incomplete window may still be, and so may what it did not reach.
+        let before = cursor.pending.flatMap { window.isComplete && begin <= $0 ? nil : $0 }
         cursor.pending = [window.pending, before].compactMap { $0 }.min()
         cursor.window = nil
-        // What is older than all that is asked for is pending no more.
-        let isLongest = window.start <= access.now / Self.day * Self.day - Self.lookbacks[0] * Self.day
-        let begin = isLongest ? 0 : window.start + Self.day
         let isWhole = window.isComplete && begin < window.end
         return try await fabricated(cursor, found, isWhole ? begin..<window.end : nil, access, unreadable: unreadable)
     }
@@ -101,7 +105,10 @@ extension FDX: TransactionProviding {
                 let start = max(today - lookback * day, earliest ?? 0)
                 guard windows.last?.start != start else { continue }
                 // A range may end before its last day or with it: up to tomorrow is all of today in either case.
-                windows += [1, 0].map { FDXCursor.Window(start: start, end: today + $0 * day) }
+                let isLongest = lookback != lookbacks[0] || start <= today - lookback * day
+                windows += [1, 0].map { days in
+                    FDXCursor.Window(start: start, end: today + days * day, isLongest: isLongest ? true : nil)
+                }
             }
         }
         for (index, window) in windows.enumerated() {
@@ -116,6 +123,10 @@ extension FDX: TransactionProviding {
             if reply.status == 200 {
                 cursor.window = window
                 return try reply.json(FDXTransactions.self)
+            }
+            if reply.status == 404, (try? reply.json(FDXRefusal.self))?.code == nothingFound {
+                cursor.window = window
+                return FDXTransactions()
             }
             guard reply.status == 400, index + 1 < windows.count else { throw await call.refusal(reply) }
         }
@@ -162,17 +173,20 @@ struct FDXCursor: Codable {
         var isComplete = true
         /// When the earliest transaction in it happened that is pending.
         var pending: Int64?
+        /// It goes back as far as the bank does, or as we ever ask.
+        let isLongest: Bool?
 
-        init(start: Int64, end: Int64) {
+        init(start: Int64, end: Int64, isLongest: Bool?) {
             self.start = start
             self.end = end
+            self.isLongest = isLongest
         }
     }
 
     /// The account's, which FDX does not repeat with each transaction.
     var currency: String?
-    /// Nobody told the currency, so that the next refresh asks again.
-    var isCurrencyGuessed: Bool?
+    /// The currency where nobody told it, so that the next refresh asks again.
+    var guess: String?
     /// The day of the last refresh that ended; nil before the first.
     var through: Int64?
     /// When the earliest transaction happened that was pending then.
@@ -192,7 +206,7 @@ struct FDXCursor: Codable {
     mutating func resume(_ access: Access) {
         guard refresh != access.refreshNumber else { return }
         (refresh, window, isAtBank, complete) = (access.refreshNumber, nil, nil, nil)
-        if isCurrencyGuessed == true { (currency, isCurrencyGuessed) = (nil, nil) }
+        if guess != nil { currency = nil }
     }
 
     /// - Throws: `invalidResponse` for a cursor of another connector.

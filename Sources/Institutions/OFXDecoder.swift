@@ -325,15 +325,16 @@ struct OFXDecoder: Sendable {
         case (_, "MEMO"): if transaction?.memo != nil { return }
         default: break
         }
+        // Nothing but zeros is what banks write who have no name for it.
+        if ["FITID", "CORRECTFITID", "REFNUM"].contains(name), value.allSatisfy({ $0 == "0" }) { return }
         switch name {
         case "DTPOSTED", "DTTRAN": transaction?.posted = value
         case "DTUSER": transaction?.user = value
         case "DTAVAIL", "VALUEDATE": if transaction?.available == nil { transaction?.available = value }
         case "TRNAMT": transaction?.amount = value
         case "TRNTYPE", "LOANTRNTYPE": transaction?.type = value
-        // Nothing but zeros is what banks write who have no name for it.
-        case "FITID": if value.contains(where: { $0 != "0" }) { transaction?.fitid = value }
-        case "CORRECTFITID": if value.contains(where: { $0 != "0" }) { transaction?.correctedFITID = value }
+        case "FITID": transaction?.fitid = value
+        case "CORRECTFITID": transaction?.correctedFITID = value
         case "CORRECTACTION": transaction?.isDeletion = value.uppercased() == "DELETE"
         case "CHECKNUM": transaction?.checkNumber = value
         case "REFNUM": transaction?.reference = value

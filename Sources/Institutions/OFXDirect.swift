@@ -281,6 +281,13 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         return balance
     }
 
+    /// How far the refreshes of one account are.
+    private struct Place: Codable {
+        let until: Int64
+        /// ``OFXPendingLists/made``
+        let pending: [String: Int64]
+    }
+
     private static let day: Int64 = 86_400
     private static let firstDays: Int64 = 180
     /// What may still change.
@@ -292,9 +299,11 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
         _ access: Access
     ) async throws(ConnectorError) -> TransactionPage {
         var begin = access.now - Self.firstDays * Self.day
+        var pending: [String: Int64] = [:]
         if let cursor {
-            guard let until = Int64(String(decoding: cursor, as: UTF8.self)) else { throw .invalidResponse }
-            begin = max(begin, until - Self.overlap * Self.day)
+            guard let place = try? JSONDecoder().decode(Place.self, from: Data(cursor)) else { throw .invalidResponse }
+            begin = max(begin, place.until - Self.overlap * Self.day)
+            pending = place.pending
         }
         let answer = try await statement(of: account, from: begin, access)
         var (page, unreadable) = (OFXPage(), 0)
@@ -302,13 +311,14 @@ public struct OFXDirect: BalanceProviding, OwnershipProviding, TransactionProvid
             try await page.take(transactions, of: statement, access.known)
             unreadable += transactions.count { !$0.isDeletion && $0.readable(in: statement.usableCurrency) == nil }
         }
+        let lists = OFXPendingLists(answer.statements.map(\.statement), currency: nil, after: pending)
         return TransactionPage(
             transactions: page.transactions,
             retractions: page.retractions,
             unreadable: unreadable,
-            cursor: Array(String(access.now).utf8),
+            cursor: bytes(Place(until: access.now, pending: lists.made)),
             hasMore: false,
-            completeWindow: answer.statements.compactMap(\.statement.completeWindow).last
+            completeWindow: lists.window
         )
     }
 

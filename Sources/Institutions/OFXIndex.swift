@@ -19,12 +19,10 @@ struct OFXIndex: Sendable, Codable {
     var statements: [OFXStatement] = []
     /// When the file was made, seconds since the Unix epoch.
     var serverTime: Int64?
-    /// Transactions that others correct: ids by what corrections call them, a FITID, behind the place of the account.
-    private var corrections: [String: String] = [:]
-    /// What those correct themselves: a FITID by what they are called above.
-    private var chains: [String: String]?
-    /// References of pending transactions that are posted in the same file, behind the place of the account, and when.
-    private var settled: [String: Int64]?
+    /// By the place of the account.
+    private var corrections: [Int: OFXCorrections]?
+    /// What is pending and posted in the same file: when, by the place of the account and ``OFXPage/settling``.
+    private var settled: [Int: [String: Int64]]?
     var transactions = 0
     /// The lines of the first transactions that cannot be read, and how many there are.
     var unreadableLines: [Int] = []
@@ -37,6 +35,9 @@ struct OFXIndex: Sendable, Codable {
 
     private static let maximumAccounts = 1000
     static let maximumCorrections = 2000
+    /// Transactions that have a FITID or a reference of these.
+    private static let maximumNamed = 20_000
+    private static let tooManyNamed = OFXFault(nil, "too many transactions have what corrections or holds are known by")
     private static let namedLines = 3
 
     /// What is known while the file is read, and not needed any more then.
@@ -62,6 +63,7 @@ struct OFXIndex: Sendable, Codable {
     /// The order of the transactions of one statement.
     private struct Order {
         private var day = ""
+        private var fitid: String?
         private var (isAscending, isDescending, hasUnnamed) = (true, true, false)
         private var (ofDay, longestDay, posted, pending) = (0, 0, 0, 0)
 
@@ -72,7 +74,9 @@ struct OFXIndex: Sendable, Codable {
             if !day.isEmpty, next > day { isDescending = false }
             ofDay = next == day ? ofDay + 1 : 1
             (day, longestDay, posted) = (next, max(longestDay, ofDay), posted + 1)
-            if transaction.fitid == nil { hasUnnamed = true }
+            // One FITID for all is none.
+            if transaction.fitid == nil || transaction.fitid == fitid { hasUnnamed = true }
+            fitid = transaction.fitid
         }
 
         var numbering: OFXStatement.Numbering? {
@@ -222,58 +226,41 @@ struct OFXIndex: Sendable, Codable {
     /// Finds what is corrected, and what is pending and posted. It may stand anywhere, and mostly there is nothing: the
     /// file is read again only where there is something.
     private mutating func resolve(_ reading: Reading, _ upload: Upload) async throws {
+        var (corrections, settled): ([Int: OFXCorrections], [Int: [String: Int64]]) = ([:], [:])
+        var here: [(OFXTransaction, OFXTransaction.Readable?)] = []
         let corrected = reading.corrected.values.reduce(into: Set<String>()) { $0.formUnion($1) }
         let pending = reading.pending.values.reduce(into: Set<String>()) { $0.formUnion($1) }
-        var (names, chains, settled): ([String: String], [String: String], [String: Int64]) = ([:], [:], [:])
-        var here: [String: (id: String, corrects: String?)] = [:]
-        var settledHere: [String: Int64] = [:]
         _ = try await Self.items(of: upload) { item, current throws(OFXFault) in
             switch item {
-            case .transaction(let transaction):
-                guard !transaction.isPending, !transaction.isDeletion,
-                    let readable = transaction.readable(in: current?.usableCurrency ?? reading.currency)
-                else { return }
-                if let reference = transaction.reference, pending.contains(reference) {
-                    settledHere[reference] = max(settledHere[reference] ?? 0, readable.day.seconds)
-                }
-                if let fitid = transaction.fitid, corrected.contains(fitid), transaction.mayBeCorrected {
-                    here[fitid] = (readable.id(fitid), transaction.correctedFITID)
-                }
+            case .transaction(let raw):
+                guard !raw.isPending else { return }
+                let isNamed = raw.fitid.map(corrected.contains) ?? false || raw.correctedFITID != nil
+                guard isNamed || raw.reference.map(pending.contains) ?? false else { return }
+                here.append((raw, raw.readable(in: current?.usableCurrency ?? reading.currency)))
+                guard here.count <= Self.maximumNamed else { throw Self.tooManyNamed }
             case .statement(let statement):
-                defer { (here, settledHere) = ([:], [:]) }
+                defer { here = [] }
                 guard let place = reading.places[statement.account.key] else { return }
-                for (fitid, found) in here where reading.corrected[place]?.contains(fitid) == true {
-                    (names["\(place)|\(fitid)"], chains["\(place)|\(fitid)"]) = (found.id, found.corrects)
+                for (raw, readable) in here {
+                    let isNamed = raw.fitid.map { reading.corrected[place]?.contains($0) ?? false } ?? false
+                    let currency = statement.usableCurrency ?? reading.currency
+                    corrections[place, default: .init()].add(raw, readable, currency: currency, isNamed: isNamed)
+                    guard let readable, let name = OFXPage.settling(raw, readable), !raw.isDeletion else { continue }
+                    settled[place, default: [:]][name] = max(settled[place]?[name] ?? 0, readable.day.seconds)
                 }
-                for (reference, day) in settledHere where reading.pending[place]?.contains(reference) == true {
-                    settled["\(place)|\(reference)"] = max(settled["\(place)|\(reference)"] ?? 0, day)
+                guard corrections.values.reduce(0, { $0 + $1.count }) <= Self.maximumNamed else {
+                    throw Self.tooManyNamed
                 }
             default: break
             }
         }
-        (corrections, self.chains, self.settled) = (names, chains, settled)
+        (self.corrections, self.settled) = (corrections, settled)
     }
 
-    /// What is corrected of one account, by FITID.
-    func corrections(of account: OFXAccount) -> [String: OFXPage.Corrected] {
-        let chains = own(self.chains ?? [:], account)
-        return Dictionary(
-            uniqueKeysWithValues: own(corrections, account).map { ($0, .init(id: $1, corrects: chains[$0])) }
-        )
-    }
-
-    /// What is pending of one account and was posted: when, by the reference.
-    func settled(of account: OFXAccount) -> [String: Int64] { own(settled ?? [:], account) }
-
-    /// What is told of one account, without the account's place before it.
-    private func own<T>(_ all: [String: T], _ account: OFXAccount) -> [String: T] {
-        guard !all.isEmpty, let place = accounts.firstIndex(where: { $0.account.key == account.key }) else {
-            return [:]
-        }
-        let prefix = "\(place)|"
-        var own: [String: T] = [:]
-        for (name, value) in all where name.hasPrefix(prefix) { own[String(name.dropFirst(prefix.count))] = value }
-        return own
+    /// What the transactions of an account correct, and what of it is pending no more.
+    func page(of account: OFXAccount) -> OFXPage {
+        let place = accounts.firstIndex { $0.account.key == account.key } ?? -1
+        return OFXPage(corrections: corrections?[place] ?? .init(), settled: settled?[place] ?? [:])
     }
 
     // MARK: As a credential

@@ -12,9 +12,9 @@ internal import Vault
 extension OFXAccount {
     /// What tells this account from others of its bank, as a text that the caller turns into an id. A branch counts
     /// where there is one; dashes and spaces in a number do not.
-    var key: String { key(type: type, branch: branch) }
+    var key: String { key(of: type) }
 
-    private func key(type: String, branch: String) -> String {
+    private func key(of type: String) -> String {
         let digits = number.filter { $0 != "-" && !$0.isWhitespace }
         let parts = ["ofx", kind.rawValue, bank, digits.isEmpty ? number : digits, type]
         return Words.key(branch.isEmpty ? parts : parts + [branch])
@@ -22,11 +22,9 @@ extension OFXAccount {
 
     private static let types = ["CHECKING", "SAVINGS", "MONEYMRKT", "CREDITLINE", "CD"]
 
-    /// The keys that it has where more or less of it is told: not every file says the type or the branch.
-    var formerKeys: [String] {
-        let types = kind != .bank ? [type] : type.isEmpty ? Self.types + [""] : [type, ""]
-        return types.flatMap { type in [branch, ""].map { key(type: type, branch: $0) } }.filter { $0 != key }
-    }
+    /// The keys that it may have in a file that says less, and more: not every file says the type.
+    var formerKeys: [String] { kind != .bank || type.isEmpty ? [] : [key(of: "")] }
+    var exacterKeys: [String] { kind != .bank || !type.isEmpty ? [] : Self.types.map(key(of:)) }
 
     /// Whether a statement of this account answers the question for another's: a bank may leave out what it was told,
     /// write zeros before a number, or hide all of it but the end.
@@ -74,6 +72,7 @@ extension OFXAccount {
         return BankAccount(
             id: mark(key),
             formerIDs: formerKeys.map(mark),
+            otherIDs: exacterKeys.map(mark),
             displayName: description ?? [word, last4].compactMap { $0 }.joined(separator: " "),
             last4: last4,
             category: category,
@@ -176,6 +175,38 @@ extension OFXStatement {
     }
 }
 
+/// The lists of what is pending in the statements of one account.
+struct OFXPendingLists: Sendable {
+    /// The places of the statements whose lists count: of each currency the newest, where none was read before that is
+    /// newer.
+    private(set) var places: Set<Int> = []
+    /// When these were made, by currency, and of other currencies those before.
+    private(set) var made: [String: Int64]
+    /// Over which moments what is missing from them is gone; nil where a currency that the account has is without one.
+    private(set) var window: Range<Int64>?
+
+    /// - Parameters:
+    ///   - currency: of statements that name none.
+    ///   - known: what ``made`` was before.
+    init(_ statements: [OFXStatement], currency: String?, after known: [String: Int64]) {
+        let names = statements.map { $0.usableCurrency ?? currency ?? "" }
+        let moments = statements.map { $0.completeWindow?.upperBound ?? 0 }
+        var newest: [String: Int64] = [:]
+        for place in statements.indices where statements[place].pendingAsOf != nil {
+            newest[names[place]] = max(newest[names[place]] ?? 0, moments[place])
+        }
+        newest = newest.filter { $0.value >= known[$0.key] ?? 0 }
+        places = Set(
+            statements.indices.filter {
+                statements[$0].pendingAsOf != nil && newest[names[$0]] == moments[$0]
+            }
+        )
+        made = known.merging(newest) { _, new in new }
+        let isWhole = Set(names).union(known.keys).allSatisfy { newest[$0] ?? 0 > 0 }
+        window = isWhole ? newest.values.min().map { 0..<$0 } : nil
+    }
+}
+
 extension Balance {
     /// What several statements say of one account: of each currency the newest. Nil where there is none.
     init?(newestOf balances: [Balance]) {
@@ -216,15 +247,17 @@ extension OFXTransaction {
         let amount: Int64
         let currency: String
 
-        /// Of one that was posted and has a FITID.
-        func id(_ fitid: String) -> String { "\(fitid)|\(day.day)|\(amount)|\(currency)" }
+        /// Of one that was posted and has a FITID. A correction is another than what was told as it is now.
+        func id(_ fitid: String, isCorrection: Bool = false) -> String {
+            "\(fitid)|\(day.day)|\(amount)|\(currency)" + (isCorrection ? "|c" : "")
+        }
     }
 
     /// - Parameter currency: of an amount that names none.
     func readable(in currency: String?) -> Readable? {
         guard let currency = usableCurrency ?? currency, let amount,
             let minorUnits = WrittenAmount.minorUnits(amount, currency),
-            let day = [posted, user, available].lazy.compactMap({ $0.flatMap(OFXDate.init) }).first
+            let day
         else { return nil }
         return Readable(
             day: day,
@@ -234,30 +267,25 @@ extension OFXTransaction {
         )
     }
 
+    /// When it was posted, or is to be.
+    var day: OFXDate? { [posted, user, available].lazy.compactMap { $0.flatMap(OFXDate.init) }.first }
+
     var usableCurrency: String? {
         guard let currency, Money.exponent(of: currency) != nil else { return nil }
         return currency.lowercased()
     }
 
-    /// The day in an id that ``Readable/id(_:)`` made of a FITID; nil for any other id.
-    static func day(of id: String, fitid: String) -> String? {
+    /// The day and the currency in an id that ``Readable/id(_:isCorrection:)`` made of a FITID; nil for any other id.
+    static func parts(of id: String, fitid: String) -> (day: String, currency: String)? {
         guard id.hasPrefix("\(fitid)|") else { return nil }
         let rest = id.dropFirst(fitid.count + 1).split(separator: "|", omittingEmptySubsequences: false)
         guard (3...4).contains(rest.count), rest[0].utf8.count == 8, rest[..<2].allSatisfy({ Int64($0) != nil }) else {
             return nil
         }
-        return String(rest[0])
+        return (String(rest[0]), String(rest[2]))
     }
 
-    /// Whether another transaction can correct it. One that names itself means the one that had its name before.
-    var mayBeCorrected: Bool { !isPending && !isDeletion && (fitid == nil || fitid != correctedFITID) }
-
-    /// Whether it changes what was told before. One that cannot be read replaces nothing.
-    func isCorrection(_ readable: Readable?) -> Bool {
-        correctedFITID != nil && (isDeletion || readable != nil)
-    }
-
-    fileprivate var description: String {
+    var description: String {
         let words = [name, payee, extendedName, memo, type].lazy.compactMap { $0 }.first
         return words ?? checkNumber.map { "Check \($0)" } ?? "Transaction"
     }
@@ -269,7 +297,9 @@ extension OFXTransaction {
     }
 
     /// What it is called as long as it is pending; the transaction that it becomes has the same reference.
-    fileprivate var pendingID: String? { reference.map { "pending|\($0)" } }
+    fileprivate var pendingID: String? { reference.map(Self.pendingID) }
+
+    fileprivate static func pendingID(_ reference: String) -> String { "pending|\(reference)" }
 
     /// What a deletion is called, which is no transaction itself.
     var deletionID: String {
@@ -285,17 +315,21 @@ struct OFXNaming: Sendable {
     /// The words of those that have one name of the bank.
     private var words: [String: [String]] = [:]
 
-    /// - Parameter corrects: ids of those whose place it takes.
-    mutating func name(
+    /// - Parameters:
+    ///   - id: what ``identify(_:_:)`` says.
+    ///   - corrected: what it corrects.
+    static func transaction(
         _ raw: OFXTransaction,
         _ readable: OFXTransaction.Readable,
-        corrects: [String]
+        id: String,
+        correcting corrected: OFXCorrections.Chain
     ) -> BankTransaction {
-        let id = identify(raw, readable)
+        // The bank may tell it without saying that it corrects something.
+        let plain = raw.correctedFITID == nil ? nil : raw.fitid.map { readable.id($0) }
         return BankTransaction(
             id: id,
-            replaces: raw.isPending ? nil : raw.pendingID,
-            corrects: corrects.filter { $0 != id },
+            replaces: raw.isPending ? nil : raw.pendingID ?? corrected.reference.map(OFXTransaction.pendingID),
+            corrects: corrected.ids + [plain].compactMap { $0 },
             amount: readable.amount,
             currency: readable.currency,
             description: raw.description,
@@ -305,9 +339,12 @@ struct OFXNaming: Sendable {
         )
     }
 
-    private mutating func identify(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable) -> String {
+    mutating func identify(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable) -> String {
         if raw.isPending, let id = raw.pendingID { return numbered(id) }
-        if !raw.isPending, let fitid = raw.fitid { return told(readable.id(fitid), raw) }
+        if !raw.isPending, let fitid = raw.fitid {
+            guard raw.correctedFITID == nil else { return readable.id(fitid, isCorrection: true) }
+            return told(readable.id(fitid), raw)
+        }
         let kind = raw.isPending ? "pending" : "posted"
         return numbered("\(kind)|\(readable.day.day)|\(readable.amount)|\(readable.currency)|\(raw.words)")
     }
@@ -320,8 +357,6 @@ struct OFXNaming: Sendable {
 
     /// The same once more says the same, unless its words are others: there are banks that give many one FITID.
     private mutating func told(_ id: String, _ raw: OFXTransaction) -> String {
-        // A correction says other words of the same.
-        guard raw.correctedFITID == nil else { return id }
         let (known, own) = (words[id] ?? [], raw.words)
         let place = known.firstIndex(of: own) ?? known.count
         if place == known.count { words[id] = known + [own] }

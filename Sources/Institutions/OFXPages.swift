@@ -19,6 +19,8 @@ struct OFXPages: Sendable {
         var path: [String] = []
         /// When the newest list of what is pending was made that was read to its end, by currency.
         var pending: [String: Int64]?
+        /// Corrections of what was not told yet.
+        var open: [OFXPage.Open]?
     }
 
     private static let pageSize = 2000
@@ -46,26 +48,7 @@ struct OFXPages: Sendable {
         self.upload = upload
         self.known = known
         self.currency = currency
-        page = OFXPage(
-            corrections: statements.first.map { index.corrections(of: $0.account) } ?? [:],
-            settled: statements.first.map { index.settled(of: $0.account) } ?? [:]
-        )
-    }
-
-    /// The lists of what is pending that count: of each currency the newest, where none was read before that is newer.
-    private func pendingLists(after known: [String: Int64]) -> (of: Set<Int>, made: [String: Int64], Range<Int64>?) {
-        func name(_ statement: OFXStatement) -> String { statement.usableCurrency ?? currency ?? "" }
-        func moment(_ statement: OFXStatement) -> Int64 { statement.completeWindow?.upperBound ?? 0 }
-        let lists = statements.indices.filter { statements[$0].pendingAsOf != nil }
-        var made: [String: Int64] = [:]
-        for list in lists {
-            made[name(statements[list])] = max(made[name(statements[list])] ?? 0, moment(statements[list]))
-        }
-        made = made.filter { $0.value >= known[$0.key] ?? 0 }
-        let counting = lists.filter { made[name(statements[$0])] == moment(statements[$0]) }
-        // What is missing is gone only where there is a list of every currency.
-        let isComplete = statements.allSatisfy { made[name($0)] ?? 0 > 0 }
-        return (Set(counting), made, isComplete ? made.values.min().map { 0..<$0 } : nil)
+        page = statements.first.map { index.page(of: $0.account) } ?? OFXPage()
     }
 
     mutating func page(after cursor: [UInt8]?) async throws(ConnectorError) -> TransactionPage {
@@ -74,22 +57,24 @@ struct OFXPages: Sendable {
             guard let last = try? JSONDecoder().decode(Place.self, from: Data(cursor)) else { throw .invalidResponse }
             // A newer file is read from its beginning.
             if last.file == index.file { place = last }
-            place.pending = last.pending
+            (place.pending, place.open) = (last.pending, last.open)
         }
+        page.open = place.open ?? []
         guard place.statement < statements.count else { return finished(place) }
-        let known = place.pending ?? [:]
-        let (lists, made, window) = pendingLists(after: known)
+        let lists = OFXPendingLists(statements, currency: currency, after: place.pending ?? [:])
         while place.statement < statements.count {
-            guard try await !read(from: &place, lists) else {
+            guard try await !read(from: &place, lists.places) else {
                 return finished(place, hasMore: true)
             }
         }
-        place.pending = known.merging(made) { _, new in new }
-        return finished(place, window: window)
+        place.pending = lists.made
+        return finished(place, window: lists.window)
     }
 
     private func finished(_ place: Place, hasMore: Bool = false, window: Range<Int64>? = nil) -> TransactionPage {
-        TransactionPage(
+        var place = place
+        place.open = page.open.isEmpty ? nil : page.open
+        return TransactionPage(
             transactions: page.transactions,
             retractions: page.retractions,
             // Nothing in it can fail to be encoded.
@@ -127,8 +112,7 @@ struct OFXPages: Sendable {
                     }
                     group = own ?? group
                     if !raw.isPending || lists.contains(place.statement) {
-                        let corrects = try await page.corrected(by: raw, readable, until: statement.lastDay, known)
-                        page.take(raw, readable, corrects: corrects)
+                        try await page.take(raw, readable, in: statement.usableCurrency ?? currency, known)
                     }
                     (offset, path) = (decoder.reader.offset, decoder.reader.path)
                 case .statement:
@@ -153,60 +137,42 @@ struct OFXPages: Sendable {
 
 /// The transactions of one page as they are read.
 struct OFXPage: Sendable {
-    /// A transaction that another of the same file corrects.
-    struct Corrected: Sendable {
+    /// A correction of what was not told yet: when it comes it does not count.
+    struct Open: Sendable, Codable {
+        let fitid: String
+        /// The last day of what it corrects.
+        let day: String
         let id: String
-        /// The FITID that it corrects itself.
-        var corrects: String?
+        /// When it was made.
+        let moment: Int64
+        let currency: String
+        /// Nil for a deletion.
+        let amount: Int64?
+        let description: String
+        let transactedAt: Int64
     }
+
+    /// Corrections that are waited for at most, the newest.
+    private static let maximumOpen = 100
 
     private(set) var transactions: [BankTransaction] = []
     private(set) var retractions: [TransactionPage.Retraction] = []
-    /// By FITID.
-    private var corrections: [String: Corrected]
-    /// Ids that corrections take the place of.
-    private var superseded: Set<String>
-    /// When what is pending was posted, by its reference.
+    var open: [Open] = []
+    private var corrections: OFXCorrections.Read
+    /// When what is pending was posted, by ``settling(_:_:)``.
     private var settled: [String: Int64]
     private var positions: [String: Int] = [:]
     private var naming = OFXNaming()
 
-    init(corrections: [String: Corrected] = [:], settled: [String: Int64] = [:]) {
-        self.corrections = corrections
+    init(corrections: OFXCorrections = .init(), settled: [String: Int64] = [:]) {
+        self.corrections = corrections.read()
         self.settled = settled
-        superseded = Set(corrections.values.map(\.id))
     }
 
-    /// What a correction is about, from what it names to the first of the chain: in the same file or answer, or told
-    /// before. One of what was told before is carried out once: where the bank counts anew, the FITID is another
-    /// transaction's by then.
-    /// - Parameter lastDay: the last day that its statement can tell of, nil where that is not known.
-    fileprivate func corrected(
-        by raw: OFXTransaction,
-        _ readable: OFXTransaction.Readable?,
-        until lastDay: String?,
-        _ known: Access.Known
-    ) async throws(ConnectorError) -> [String] {
-        guard raw.isCorrection(readable), var fitid = raw.correctedFITID else { return [] }
-        var (ids, passed): ([String], Set<String>) = ([], [])
-        while let here = corrections[fitid], passed.insert(fitid).inserted {
-            ids.append(here.id)
-            guard let next = here.corrects else { return ids }
-            fitid = next
-        }
-        guard !passed.contains(fitid) else { return ids }
-        if let own = raw.fitid, let id = readable?.id(own), !raw.isDeletion {
-            guard try await !known(id).contains(id) else { return ids }
-        }
-        var newest: (id: String, day: String)?
-        for id in try await known("\(fitid)|") {
-            guard let day = OFXTransaction.day(of: id, fitid: fitid), lastDay.map({ day <= $0 }) ?? true else {
-                continue
-            }
-            if newest.map({ $0.day < day }) ?? true { newest = (id, day) }
-        }
-        if let newest { ids.append(newest.id) }
-        return ids
+    /// By what a transaction that is pending and the one that it becomes are known: the reference, and which way the
+    /// money goes. Nil for those without a reference.
+    static func settling(_ raw: OFXTransaction, _ readable: OFXTransaction.Readable) -> String? {
+        raw.reference.map { "\($0)|\(readable.amount.signum())" }
     }
 
     /// Of those that are alike, each statement tells all again.
@@ -222,45 +188,139 @@ struct OFXPage: Sendable {
         _ known: Access.Known
     ) async throws(ConnectorError) {
         beginStatement()
-        let read = transactions.map { ($0, $0.readable(in: statement.usableCurrency)) }
-        let corrections = read.filter { $0.isCorrection($1) }
-        guard corrections.count <= OFXIndex.maximumCorrections else { throw .invalidResponse }
-        let corrected = Set(corrections.compactMap(\.0.correctedFITID))
-        for case (let raw, let readable?) in read where !raw.isPending && !raw.isDeletion {
-            if let reference = raw.reference {
-                settled[reference] = max(settled[reference] ?? 0, readable.day.seconds)
-            }
-            guard raw.mayBeCorrected, let fitid = raw.fitid, corrected.contains(fitid) else { continue }
-            self.corrections[fitid] = Corrected(id: readable.id(fitid), corrects: raw.correctedFITID)
-            superseded.insert(readable.id(fitid))
-        }
+        let currency = statement.usableCurrency
+        let read = transactions.map { ($0, $0.readable(in: currency)) }
+        let corrected = Set(read.filter { $0.isCorrection($1) }.compactMap(\.0.correctedFITID))
+        guard corrected.count <= OFXIndex.maximumCorrections else { throw .invalidResponse }
+        var corrections = OFXCorrections()
         for (raw, readable) in read {
-            let corrects = try await self.corrected(by: raw, readable, until: statement.lastDay, known)
-            take(raw, readable, corrects: corrects)
+            let isNamed = raw.fitid.map(corrected.contains) ?? false
+            corrections.add(raw, readable, currency: currency, isNamed: isNamed)
+            guard let readable, let name = Self.settling(raw, readable), !raw.isPending, !raw.isDeletion else {
+                continue
+            }
+            settled[name] = max(settled[name] ?? 0, readable.day.seconds)
         }
+        self.corrections = corrections.read()
+        for (raw, readable) in read { try await take(raw, readable, in: currency, known) }
     }
 
-    /// - Parameter corrects: what ``corrected(by:_:until:_:)`` found.
+    /// - Parameter currency: of what names none.
     fileprivate mutating func take(
         _ raw: OFXTransaction,
         _ readable: OFXTransaction.Readable?,
-        corrects: [String]
-    ) {
-        if raw.isDeletion {
-            if !corrects.isEmpty { retractions.append(.init(id: raw.deletionID, retracts: corrects)) }
-            return
+        in currency: String?,
+        _ known: Access.Known
+    ) async throws(ConnectorError) {
+        let id = raw.isDeletion ? raw.deletionID : readable.map { naming.identify(raw, $0) }
+        guard let id else { return }
+        var corrected = OFXCorrections.Chain()
+        if raw.isCorrection(readable) {
+            corrected = try await self.corrected(by: raw, id, in: currency, known)
+            if let open = corrected.open { wait(for: open, raw, readable, id, currency) }
         }
-        guard let readable else { return }
-        // What is posted is not pending any more. A later one may have its reference.
-        if raw.isPending, let reference = raw.reference, let posted = settled[reference],
-            readable.happened.seconds <= posted
+        if raw.isDeletion {
+            guard !corrected.ids.isEmpty else { return }
+            return retractions.append(.init(id: id, retracts: corrected.ids, at: raw.day?.seconds ?? Int64.max))
+        }
+        // What corrects it says what it corrected too.
+        guard let readable, !corrections.superseded.contains(id) else { return }
+        // What is posted is not pending any more. One of a later day may have its reference.
+        if raw.isPending, let name = Self.settling(raw, readable), let posted = settled[name],
+            readable.happened.seconds < posted + 86_400
         {
             return
         }
-        let transaction = naming.name(raw, readable, corrects: corrects)
-        // What corrects it says what it corrected too. A correction may have the name of what it corrects.
-        guard corrects.contains(transaction.id) || !superseded.contains(transaction.id) else { return }
-        // The same once more says the same.
+        if !open.isEmpty, isAwaited(raw, readable, corrected) { return }
+        add(OFXNaming.transaction(raw, readable, id: id, correcting: corrected))
+    }
+
+    /// What a correction is about: in the same file or answer, or told before. One that was told before itself was
+    /// carried out then, or waits for what it corrects: by now its FITID may be another transaction's.
+    private func corrected(
+        by raw: OFXTransaction,
+        _ id: String,
+        in currency: String?,
+        _ known: Access.Known
+    ) async throws(ConnectorError) -> OFXCorrections.Chain {
+        var chain = corrections.chain(of: raw, id: id, currency: currency)
+        guard let (fitid, day) = chain.open else { return chain }
+        if !raw.isDeletion, try await known(id, nil).contains(id) {
+            chain.open = nil
+            return chain
+        }
+        let currency = raw.usableCurrency ?? currency
+        var last: (id: String, day: String)?
+        for id in try await known("\(fitid)|", "\(fitid)|\(day)") {
+            guard let parts = OFXTransaction.parts(of: id, fitid: fitid), parts.day <= day else { continue }
+            guard currency == nil || parts.currency == currency else { continue }
+            if last.map({ $0.day < parts.day }) ?? true { last = (id, parts.day) }
+        }
+        guard let last else { return chain }
+        chain.ids.append(last.id)
+        chain.open = nil
+        return chain
+    }
+
+    private mutating func wait(
+        for target: (fitid: String, day: String),
+        _ raw: OFXTransaction,
+        _ readable: OFXTransaction.Readable?,
+        _ id: String,
+        _ currency: String?
+    ) {
+        guard !open.contains(where: { $0.id == id }) else { return }
+        let moment = raw.day?.seconds ?? Int64.max
+        open.append(
+            Open(
+                fitid: target.fitid,
+                day: target.day,
+                id: id,
+                moment: moment,
+                currency: readable?.currency ?? raw.usableCurrency ?? currency ?? "",
+                amount: raw.isDeletion ? nil : readable?.amount,
+                description: raw.description,
+                transactedAt: readable?.happened.seconds ?? moment
+            )
+        )
+        if open.count > Self.maximumOpen { open.removeFirst() }
+    }
+
+    /// Whether a correction of it was told already. Then it does not count, and neither does what it corrects itself.
+    private mutating func isAwaited(
+        _ raw: OFXTransaction,
+        _ readable: OFXTransaction.Readable,
+        _ corrected: OFXCorrections.Chain
+    ) -> Bool {
+        guard !raw.isPending, let fitid = raw.fitid,
+            let place = open.firstIndex(where: { one in
+                one.fitid == fitid && readable.day.day <= one.day && one.currency == readable.currency
+                    && one.id != readable.id(fitid, isCorrection: true)
+            })
+        else { return false }
+        let one = open.remove(at: place)
+        let ids = [readable.id(fitid), readable.id(fitid, isCorrection: true)] + corrected.ids
+        guard let amount = one.amount else {
+            retractions.append(.init(id: one.id, retracts: ids, at: one.moment))
+            return true
+        }
+        add(
+            BankTransaction(
+                id: one.id,
+                corrects: ids,
+                amount: amount,
+                currency: one.currency,
+                description: one.description,
+                status: .posted,
+                transactedAt: one.transactedAt,
+                settledAt: one.moment
+            )
+        )
+        return true
+    }
+
+    /// The same once more says the same.
+    private mutating func add(_ transaction: BankTransaction) {
         if let known = positions[transaction.id] {
             transactions[known] = transaction
         } else {

@@ -137,7 +137,7 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             let (category, subcategory) = name.category(isOwed: isOwed, hasHoldings: account.hasHoldings)
             return BankAccount(
                 id: answer.key(of: account),
-                formerIDs: answer.formerKeys(of: account),
+                otherIDs: answer.otherKeys(of: account),
                 displayName: account.name,
                 last4: name.last4,
                 category: category,
@@ -200,30 +200,31 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
             return windows.again
         }
         let found = try find(account, in: answer)
-        let transactions = found.transactions.compactMap { Self.transaction($0, found, access.now) }
+        let transactions = found.transactions.compactMap { raw in
+            Self.transaction(raw, found, since: windows.sighting(of: raw, in: found, access.now))
+        }
         // What cannot be read may be one that was pending before.
         let isComplete = answer.isSound && answer.faults(of: found).isEmpty && transactions.count == found.entries
         let unreadable = found.entries - transactions.count
         return windows.page(Self.unique(transactions), isComplete: isComplete, unreadable: unreadable)
     }
 
+    /// - Parameter sighting: when it was first seen, for what has no moment of its own.
     private static func transaction(
         _ raw: SimpleFINAnswer.Transaction,
         _ account: SimpleFINAnswer.Account,
-        _ now: Int64
+        since sighting: Int64
     ) -> BankTransaction? {
         let currency = account.currency.lowercased()
         guard let amount = WrittenAmount.minorUnits(raw.amount, currency) else { return nil }
         let posted = raw.posted > 0 ? raw.posted : nil
-        let moment = raw.transactedAt ?? posted
         return BankTransaction(
             id: raw.id,
             amount: amount,
             currency: currency,
             description: raw.description,
             status: raw.isPending ? .pending : .posted,
-            transactedAt: moment ?? account.balanceDate.flatMap { $0 > 0 ? $0 : nil } ?? now,
-            isMomentUnknown: moment == nil,
+            transactedAt: raw.transactedAt ?? posted ?? sighting,
             settledAt: raw.isPending ? nil : posted
         )
     }
@@ -250,8 +251,8 @@ public struct SimpleFIN: BalanceProviding, TransactionProviding {
     ) throws(ConnectorError) -> SimpleFINAnswer.Account {
         guard let found = answer.account(account.id) else {
             if answer.hidesAccounts { throw .accountRelinkRequired }
-            // Version 1 says in words alone that a bank is down.
-            let isWhole = answer.faults.isEmpty && answer.warnings.isEmpty
+            // Version 1 says in words alone that a bank is down. One that may be several is none of them for now.
+            let isWhole = answer.faults.isEmpty && answer.warnings.isEmpty && !answer.mayHave(account.id)
             throw isWhole ? .accountClosed : .institutionUnavailable(until: nil)
         }
         guard Money.exponent(of: found.currency) != nil else { throw .unsupported }
@@ -333,8 +334,10 @@ struct SimpleFINWindows: Sendable {
         var found: Int64?
         /// Whether something in it could not be read.
         var isBroken: Bool?
-        /// Whether something is pending of which nobody knows when it happened: it may be the earliest.
-        var isVague: Bool?
+        /// What is pending of which nobody says when it happened, by id: when it was first seen. Of the last refresh,
+        /// and of the one under way.
+        var vague: [String: Int64]?
+        var vagueNow: [String: Int64]?
     }
 
     private static let day: Int64 = 86_400
@@ -343,6 +346,8 @@ struct SimpleFINWindows: Sendable {
     private static let shortest: Int64 = 5
     /// Days before the last refresh that are read again, after however long.
     private static let overlap: Int64 = 14
+    /// Days that are gone back for what was pending: more of them would spend the requests of a day.
+    private static let patience: Int64 = 60
     /// Days after which a longer window is tried again.
     private static let memory: Int64 = 7
 
@@ -367,13 +372,16 @@ struct SimpleFINWindows: Sendable {
                 (note.days, note.shortened) = (Self.longest, nil)
             }
             // A day more, for servers whose days begin elsewhere.
-            let pending = note.pending.map { $0 - Self.day } ?? self.last
+            let farthest = tomorrow - Self.patience * Self.day
+            let pending = note.pending.map { max($0 - Self.day, farthest) } ?? self.last
             let first = min(note.until - Self.overlap * Self.day, pending, self.last)
             note.until = max(earliest, begin(ofWindowWith: first))
         } else if note.refresh == refresh {
             return
         }
-        (note.begin, note.refresh, note.isBroken, note.isVague) = (note.until, refresh, nil, nil)
+        (note.begin, note.refresh, note.isBroken) = (note.until, refresh, nil)
+        if let seen = note.vagueNow { note.vague = (note.vague ?? [:]).merging(seen) { first, _ in first } }
+        note.vagueNow = nil
         if let found = note.found { note.pending = min(note.pending ?? found, found) }
         note.found = nil
     }
@@ -391,6 +399,22 @@ struct SimpleFINWindows: Sendable {
     var next: Range<Int64> {
         guard !isLast else { return last..<tomorrow }
         return note.until..<begin(ofWindowWith: note.until) + note.days * Self.day
+    }
+
+    /// How many are remembered of which nobody says when they happened.
+    private static let maximumVague = 200
+
+    /// When a transaction was first seen that has no moment of its own, which is not that of each refresh.
+    mutating func sighting(
+        of raw: SimpleFINAnswer.Transaction,
+        in account: SimpleFINAnswer.Account,
+        _ now: Int64
+    ) -> Int64 {
+        let seen = note.vague?[raw.id] ?? account.balanceDate.flatMap { $0 > 0 ? $0 : nil } ?? now
+        if raw.transactedAt == nil, raw.posted <= 0, note.vagueNow?.count ?? 0 < Self.maximumVague {
+            note.vagueNow = (note.vagueNow ?? [:]).merging([raw.id: seen]) { first, _ in first }
+        }
+        return seen
     }
 
     /// - Returns: false where it is as short as can be.
@@ -421,7 +445,6 @@ struct SimpleFINWindows: Sendable {
         var note = note
         note.isBroken = note.isBroken == true || !isComplete ? true : nil
         let pending = transactions.filter { $0.status == .pending }
-        if pending.contains(where: \.isMomentUnknown) { note.isVague = true }
         note.found = (pending.map(\.transactedAt) + [note.found].compactMap { $0 }).min()
         note.until = next.upperBound
         guard isLast else {
@@ -438,13 +461,20 @@ struct SimpleFINWindows: Sendable {
         let begin = first > tomorrow - Self.firstDays * Self.day ? first + Self.day : 0
         let isWhole = note.isBroken != true
         // What was pending before what could not be read may still be, and so may what this refresh did not go back to.
-        let mayBe = !isWhole || note.isVague == true
-        let before = mayBe ? note.pending : note.pending.flatMap { $0 < begin ? $0 : nil }
+        let before = isWhole ? note.pending.flatMap { $0 < begin ? $0 : nil } : note.pending
         let pendingNow = [note.found, before].compactMap { $0 }.min()
         return TransactionPage(
             transactions: transactions,
             unreadable: unreadable,
-            cursor: cursor(Note(until: tomorrow, days: note.days, shortened: note.shortened, pending: pendingNow)),
+            cursor: cursor(
+                Note(
+                    until: tomorrow,
+                    days: note.days,
+                    shortened: note.shortened,
+                    pending: pendingNow,
+                    vague: isWhole ? note.vagueNow : (note.vague ?? [:]).merging(note.vagueNow ?? [:]) { $1 }
+                )
+            ),
             hasMore: false,
             completeWindow: isWhole ? begin..<tomorrow + Self.day : nil
         )

@@ -214,18 +214,25 @@ struct SimpleFINAnswer: Sendable, Decodable {
         return Words.key([account.id] + [origin].compactMap { $0 } + here)
     }
 
-    /// What the account may have been known by before, as its bank has several names, or none was told.
-    func formerKeys(of account: Account) -> [String] {
+    /// What else the account may be known by, as its bank has several names, or none was told.
+    func otherKeys(of account: Account) -> [String] {
         let bankNames = connections.first { $0.id == account.connection }?.bankNames ?? []
         let keys = (account.origins + bankNames).map { key(account, $0) } + [key(account, nil)]
         return keys.filter { $0 != key(of: account) }
     }
 
-    /// Where no account has the key, the only one that may have been known by it, as when a server changes its version.
+    /// Where no account has the key, the only one that may be known by it, as when a server changes its version.
     func account(_ key: String) -> Account? {
         if let found = accounts.first(where: { self.key(of: $0) == key }) { return found }
-        let others = accounts.filter { key.hasPrefix(Words.key([$0.id])) && formerKeys(of: $0).contains(key) }
+        let others = candidates(key)
         return others.count == 1 ? others[0] : nil
+    }
+
+    /// Whether an account may be known by the key.
+    func mayHave(_ key: String) -> Bool { !candidates(key).isEmpty }
+
+    private func candidates(_ key: String) -> [Account] {
+        accounts.filter { key.hasPrefix(Words.key([$0.id])) && otherKeys(of: $0).contains(key) }
     }
 
     /// Whether the server itself was not let in.

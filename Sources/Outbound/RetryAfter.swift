@@ -3,10 +3,10 @@
 
 extension Outbound.Reply {
     /// Nobody is believed for longer, in seconds.
-    private static let longestWait: Int64 = 30 * 86_400
+    private static let longestWait: Int64 = 86_400
 
     /// When the other side is to be asked again: its `Retry-After`, in seconds or as a date; nil where it says nothing
-    /// that can be read. It is never before `now`, and at most 30 days later.
+    /// that can be read. It is never before `now`, and at most a day later.
     /// - Parameter now: seconds since the Unix epoch, as is the answer.
     public func retryAfter(_ now: Int64) -> Int64? {
         guard let text = headers.first("Retry-After") else { return nil }

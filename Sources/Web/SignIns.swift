@@ -674,6 +674,7 @@ extension BankAccount {
         return Account.Details(
             institutionAccount: id,
             formerNames: formerIDs,
+            otherNames: otherIDs,
             displayName: displayName,
             last4: last4,
             category: category.rawValue,

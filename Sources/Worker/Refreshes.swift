@@ -227,7 +227,7 @@ public struct Refreshes: Sendable {
             refreshNumber: claim.number,
             upload: try await upload(claim),
             spend: { () async throws(ConnectorError) in try await spend(connector.policy, claim) },
-            known: { beginning async throws(ConnectorError) in try await known(beginning, claim) },
+            known: { beginning, last async throws(ConnectorError) in try await known(beginning, last, claim) },
             renew: renewer(of: credential, claim).callAsFunction
         )
         let account = BankAccount.Reference(
@@ -302,10 +302,14 @@ public struct Refreshes: Sendable {
     }
 
     /// Names of the account's transactions that begin so.
-    private func known(_ beginning: String, _ claim: Refresh.Claim) async throws(ConnectorError) -> [String] {
+    private func known(
+        _ beginning: String,
+        _ last: String?,
+        _ claim: Refresh.Claim
+    ) async throws(ConnectorError) -> [String] {
         do {
             return try await database.read { db in
-                try Transaction.names(beginning: beginning, ofAccount: claim.account, in: claim.scope, db)
+                try Transaction.names(beginning: beginning, upTo: last, ofAccount: claim.account, in: claim.scope, db)
             }
         } catch {
             throw .institutionUnavailable(until: nil)
@@ -332,6 +336,7 @@ public struct Refreshes: Sendable {
         _ access: Access
     ) async throws {
         let world = world
+        let isMetered = connector.policy.isMetered
         var cursor = claim.cursor
         for _ in 0..<Self.maximumPages {
             let page = try await asking { [cursor] () async throws(ConnectorError) in
@@ -362,7 +367,8 @@ public struct Refreshes: Sendable {
             let isOurs = try await database.write { db in
                 guard try claim.holds(db, world) else { return false }
                 try Self.take(rest, page, claim, cursor: page.cursor, db, world)
-                try claim.countCall(db, world)
+                // A metered connector counts what it asks; a page may be of an answer that it had.
+                if !isMetered { try claim.countCall(db, world) }
                 return true
             }
             guard isOurs else { return }
@@ -426,11 +432,12 @@ public struct Refreshes: Sendable {
             }
         }
         let next = claim.lastAttempted + connector.policy.interval
+        let isMetered = connector.policy.isMetered
         try await database.write { [world, expiry] db in
             guard try claim.holds(db, world) else { return }
             try write(db, next, world)
             guard let expiry else { return }
-            try claim.countCall(db, world)
+            if !isMetered { try claim.countCall(db, world) }
             try claim.note(consentExpiry: expiry, db, world)
         }
     }

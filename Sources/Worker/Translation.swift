@@ -59,7 +59,6 @@ extension Transaction.Entry {
             description: transaction.description,
             status: .init(transaction.status),
             transactedAt: transaction.transactedAt,
-            isMomentUnknown: transaction.isMomentUnknown,
             settledAt: transaction.settledAt
         )
     }
@@ -67,7 +66,7 @@ extension Transaction.Entry {
 
 extension Transaction.Retraction {
     init(_ retraction: TransactionPage.Retraction) {
-        self.init(institutionID: retraction.id, retracts: retraction.retracts)
+        self.init(institutionID: retraction.id, retracts: retraction.retracts, at: retraction.at)
     }
 }
 
@@ -99,7 +98,6 @@ extension BankTransaction {
             description: entry.description,
             status: status,
             transactedAt: entry.transactedAt,
-            isMomentUnknown: entry.isMomentUnknown,
             settledAt: entry.settledAt
         )
     }

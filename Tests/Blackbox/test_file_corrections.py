@@ -131,6 +131,139 @@ def test_a_chain_is_followed_from_its_first_name(ledger):
     assert ledger.give(statement(deletion("20240113", "4", "1"))).standing() == []
 
 
+JUICE = entry("20240205", "-5.00", "1", "Juice")
+CORRECTED = [(-1100, "usd", "Corrected", "posted"), (-500, "usd", "Juice", "posted")]
+
+
+@pytest.mark.parametrize("cuts", [
+    [[0, 1], [2], [0, 1, 2]], [[0, 1, 2]], [[2, 1, 0]], [[0], [2], [1]], [[0], [1], [2], [1], [0, 1, 2]],
+    [[2], [1], [0]],
+])
+def test_a_correction_is_about_what_had_the_name_before_it(ledger, cuts):
+    """The bank counts anew: the FITID of what is corrected is that of a later transaction too."""
+    rows = [COFFEE, correction("20240110", "-11.00", "2", "1"), JUICE]
+    for cut in cuts:
+        ledger.give(statement(*(rows[at] for at in cut)))
+    assert ledger.standing() == CORRECTED
+    assert ledger.give(statement(*rows)).standing() == CORRECTED
+
+
+def test_a_deletion_is_about_what_had_the_name_before_it(ledger):
+    gone = deletion("20240110", "2", "1")
+    january, february = statement(COFFEE, gone), statement(JUICE)
+    expected = [(-500, "usd", "Juice", "posted")]
+    for statements in ([january, february], [february, january], [statement(COFFEE, gone, JUICE)]):
+        assert ledger.give(*statements).standing() == expected
+
+
+def test_a_correction_is_of_its_own_currency(ledger):
+    dollars = statement(COFFEE, correction("20240110", "-11.00", "8", "1"))
+    euros = statement(entry("20240103", "-7.00", "1", "Kaffee"), currency="EUR")
+    expected = [(-1100, "usd", "Corrected", "posted"), (-700, "eur", "Kaffee", "posted")]
+    assert ledger.give(dollars, euros).standing() == expected
+    assert ledger.give(euros, dollars).standing() == expected
+
+
+def test_the_later_correction_counts_in_whatever_order_they_come(ledger):
+    once = correction("20240110", "-11.00", "8", "1", "Once")
+    twice = correction("20240111", "-12.00", "9", "1", "Twice")
+    expected = [(-1200, "usd", "Twice", "posted")]
+    for rows in ([twice, once, COFFEE], [COFFEE, once], [once], [COFFEE, once, twice]):
+        assert ledger.give(statement(*rows)).standing() == expected
+
+
+def test_an_older_correction_comes_after_a_newer_one(ledger):
+    ledger.give(statement(COFFEE)).give(statement(correction("20240111", "-12.00", "9", "1", "Twice")))
+    expected = [(-1200, "usd", "Twice", "posted")]
+    assert ledger.give(statement(COFFEE, correction("20240110", "-11.00", "8", "1", "Once"))).standing() == expected
+    assert ledger.give(statement(deletion("20240109", "7", "1"))).standing() == expected
+
+
+@pytest.mark.parametrize("action", ["REPLACE", "DELETE"])
+def test_a_correction_waits_for_what_it_corrects(ledger, action):
+    newer = statement(correction("20240201", "-11.00", "8", "1", action=action), TEA)
+    ledger.give(newer).give(statement(COFFEE))
+    tea = (-700, "usd", "Tea", "posted")
+    expected = [tea] if action == "DELETE" else [(-1100, "usd", "Corrected", "posted"), tea]
+    for again in (newer, statement(COFFEE, TEA), newer):
+        assert ledger.standing() == expected
+        ledger.give(again)
+    # A later one with the name is another.
+    assert ledger.give(statement(entry("20240205", "-5.00", "1", "Juice"))).standing() == sorted(
+        expected + [(-500, "usd", "Juice", "posted")])
+
+
+def test_a_chain_may_be_told_backwards(ledger):
+    ledger.give(statement(correction("20240111", "-12.00", "3", "2", "Last")))
+    ledger.give(statement(correction("20240110", "-11.00", "2", "1", "Middle"))).give(statement(COFFEE))
+    assert ledger.standing() == [(-1200, "usd", "Last", "posted")]
+    ledger.give(statement(COFFEE, correction("20240110", "-11.00", "2", "1", "Middle")))
+    assert ledger.standing() == [(-1200, "usd", "Last", "posted")]
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_a_correction_may_put_back_what_was_told_first(ledger, files):
+    rows = [COFFEE, correction("20240102", "-11.00", "1", "1"), correction("20240102", "-10.00", "1", "1", "Back")]
+    for cut in [rows] if files == 1 else [[row] for row in rows]:
+        ledger.give(statement(*cut))
+    expected = [(-1000, "usd", "Back", "posted")]
+    assert ledger.standing() == expected
+    for again in (rows[:1], rows[:2], rows):
+        assert ledger.give(statement(*again)).standing() == expected
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_a_chain_may_come_back_to_its_first_name(ledger, files):
+    rows = [
+        COFFEE, correction("20240110", "-11.00", "2", "1"), correction("20240111", "-12.00", "1", "2", "Last"),
+    ]
+    for cut in [rows] if files == 1 else [[row] for row in rows]:
+        ledger.give(statement(*cut))
+    assert ledger.standing() == [(-1200, "usd", "Last", "posted")]
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_what_was_taken_back_may_be_replaced_later(ledger, files):
+    rows = [COFFEE, deletion("20240103", "7", "1"), correction("20240104", "-11.00", "8", "1")]
+    for cut in [rows] if files == 1 else [rows[:2], rows[2:]]:
+        ledger.give(statement(*cut))
+    assert ledger.standing() == CORRECTED[:1]
+    assert ledger.give(statement(*rows[:2])).standing() == CORRECTED[:1]
+
+
+def test_a_correction_without_a_name_is_carried_out_once(ledger):
+    nameless = correction("20240110", "-11.00", "", "1")
+    ledger.give(statement(COFFEE)).give(statement(nameless)).give(statement(JUICE))
+    assert ledger.give(statement(nameless)).standing() == CORRECTED
+
+
+def test_a_name_may_be_given_on_many_days(ledger):
+    days = [entry(f"202402{day:02}", "-5.00", "1", f"Juice {day}") for day in range(1, 20)]
+    ledger.give(statement(COFFEE, *days)).give(statement(correction("20240110", "-11.00", "8", "1")))
+    assert (-1100, "usd", "Corrected", "posted") in ledger.standing() and len(ledger.standing()) == 20
+
+
+def test_corrected_words_stay_corrected(ledger):
+    expected = [(-1000, "usd", "Kaffee", "posted")]
+    ledger.give(statement(COFFEE)).give(statement(correction("20240102", "-10.00", "1", "1", "Kaffee")))
+    assert ledger.standing() == expected
+    assert ledger.give(statement(COFFEE)).standing() == expected
+
+
+def test_a_correction_that_is_told_as_if_it_were_none_is_the_same(ledger):
+    ledger.give(statement(COFFEE)).give(statement(correction("20240110", "-11.00", "2", "1")))
+    coffee = ledger.id(-1100)
+    ledger.give(statement(COFFEE, entry("20240110", "-11.00", "2", "Corrected")))
+    assert ledger.standing() == CORRECTED[:1] and ledger.id(-1100) == coffee
+
+
+def test_one_name_for_all_in_no_order_over_pages(ledger):
+    rows = [entry(f"202401{10 + at % 19}", f"-{at}.00", "77", "x") for at in range(1, 2101)]
+    ends = [entry("20240102", "-3.00", "77", words) for words in ("Coffee", "Tea")]
+    ledger.give(statement(ends[0], *rows, ends[1]))
+    assert len(ledger.standing()) == 2102
+
+
 def test_a_deletion_is_carried_out_once(ledger):
     ledger.give(statement(COFFEE)).give(statement(deletion("20240103", "9", "1")))
     assert ledger.standing() == []
@@ -200,6 +333,33 @@ def test_what_is_posted_is_not_pending_any_more(ledger):
     assert ledger.give(statement(posting(), holds=[hold])).standing() == [(-9000, "usd", "Hotel", "posted")]
 
 
+def test_a_hold_becomes_what_its_posting_was_corrected_to(ledger):
+    ledger.give(statement(holds=[pending("20240228", "-80.00", "Hotel, held", "R1")], moment="20240229"))
+    held = ledger.id(-8000)
+    ledger.give(statement(posting(), correction("20240302", "-95.00", "8", "5", "Hotel")))
+    assert ledger.standing() == [(-9500, "usd", "Hotel", "posted")] and ledger.id(-9500) == held
+
+
+def test_a_reference_of_zeros_is_none_and_a_refund_no_posting(ledger):
+    holds = [pending("20240228", "-80.00", "One", "000000"), pending("20240228", "-9.00", "Two", "000000")]
+    refund = entry("20240301", "20.00", "6<REFNUM>R1", "Refund")
+    ledger.give(statement(posting(reference="000000"), refund, holds=holds + [
+        pending("20240228", "-70.00", "Three", "R1"),
+    ]))
+    assert ledger.standing() == [
+        (-9000, "usd", "Hotel", "posted"), (-8000, "usd", "One", "pending"), (-7000, "usd", "Three", "pending"),
+        (-900, "usd", "Two", "pending"), (2000, "usd", "Refund", "posted"),
+    ]
+
+
+def test_a_new_hold_may_have_the_reference_of_what_is_posted(ledger):
+    later = pending("20240302", "-80.00", "Hotel, again", "R1")
+    expected = [(-9000, "usd", "Hotel", "posted"), (-8000, "usd", "Hotel, again", "pending")]
+    assert ledger.give(statement(posting(), holds=[later], moment="20240303")).standing() == expected
+    assert ledger.give(statement(posting())).standing() == expected
+    assert ledger.give(statement(posting(), holds=[later], moment="20240304")).standing() == expected
+
+
 def test_an_older_file_brings_no_hold_back(ledger):
     hold, other = pending("20240228", "-80.00", "Hotel, held", "R1"), pending("20240228", "-1.00", "Gone")
     older = statement(holds=[hold, other], moment="20240229")
@@ -239,9 +399,23 @@ def test_a_file_that_says_no_type_makes_no_other_account(raw, server):
         assert again["id"] == first["id"]
         settled(raw, first["id"], "transaction_refresh")
     assert sorted(one["amount"] for one in transactions(raw, first["id"])) == [-1000, -700]
-    # Where there may be two, neither is taken for the other.
+    # Another kind of account with the number is another, also when the last file did not say the kind.
+    savings = file(statement(TEA).replace("CHECKING", "SAVINGS"))
+    (other,) = link(raw, server, savings, customer)
+    assert other["id"] != first["id"]
     both = file(statement(COFFEE), statement(TEA).replace("CHECKING", "SAVINGS"))
-    assert len({one["id"] for one in link(raw, server, both, raw.customer()["id"])}) == 2
+    assert {one["id"] for one in link(raw, server, both, customer)} == {first["id"], other["id"]}
+    # Where it may be either, it is neither.
+    (third,) = link(raw, server, bare, customer)
+    assert third["id"] not in (first["id"], other["id"])
+
+
+def test_a_file_that_says_the_type_at_last_is_of_the_same_account(raw, server):
+    customer = raw.customer()["id"]
+    bare = file(statement(TEA)).replace(b"<ACCTTYPE>CHECKING", b"")
+    (first,) = link(raw, server, bare, customer)
+    (second,) = link(raw, server, file(statement(COFFEE)), customer)
+    assert second["id"] == first["id"]
 
 
 def test_dashes_and_spaces_in_a_number_make_no_other_account(raw, server):

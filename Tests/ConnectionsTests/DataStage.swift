@@ -113,8 +113,7 @@ extension Stage {
         _ status: Transaction.Status = .posted,
         at moment: Int64 = Stage.start,
         replaces: String? = nil,
-        corrects: [String] = [],
-        isMomentUnknown: Bool = false
+        corrects: [String] = []
     ) -> Transaction.Entry {
         Transaction.Entry(
             institutionID: name,
@@ -125,7 +124,6 @@ extension Stage {
             description: "Transaction \(name)",
             status: status,
             transactedAt: moment,
-            isMomentUnknown: isMomentUnknown,
             settledAt: nil
         )
     }

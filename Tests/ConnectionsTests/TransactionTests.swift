@@ -19,7 +19,7 @@ struct TransactionTests {
     ) async throws -> String {
         stage.advance(seconds: 1)
         let mark = try await stage.refresh(id, "transactions")["transaction_refresh"]?["id"]?.text
-        let retraction = Transaction.Retraction(institutionID: "never \(names)", retracts: names)
+        let retraction = Transaction.Retraction(institutionID: "never \(names)", retracts: names, at: Stage.start)
         let retractions = names.isEmpty ? [] : [retraction]
         #expect(try await stage.serve(entries, removed: removed, retractions: retractions, window: window) == 1)
         return try #require(mark)
@@ -172,20 +172,6 @@ struct TransactionTests {
         // It is corrected after all, and the same taken back once more is nothing new.
         _ = try await refresh(stage, id, [Stage.entry("d", -4, corrects: ["a"])], retracting: ["a", "unknown"])
         #expect(try await standing(stage, id) == ["Transaction d": -4])
-    }
-
-    @Test("keep the moment when they were first seen where nobody says when they happened", arguments: Store.allCases)
-    func vague(store: Store) async throws {
-        let stage = try await Stage(store)
-        let id = try await stage.linkedAccount()
-        _ = try await refresh(stage, id, [Stage.entry("p", -5, .pending, at: 1000, isMomentUnknown: true)])
-        let first = try await one(stage, id)
-        _ = try await refresh(stage, id, [Stage.entry("p", -5, .pending, at: 2000, isMomentUnknown: true)])
-        #expect(try await one(stage, id) == first, "nothing of it changed")
-        _ = try await refresh(stage, id, [Stage.entry("p", -6, .pending, at: 3000, isMomentUnknown: true)])
-        #expect(try await one(stage, id)["transacted_at"] == 1000)
-        _ = try await refresh(stage, id, [Stage.entry("p", -6, at: 4000)])
-        #expect(try await one(stage, id)["transacted_at"] == 4000, "the bank says it now")
     }
 
     @Test("that are pending do not come back beside what they became", arguments: Store.allCases)

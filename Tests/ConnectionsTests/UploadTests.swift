@@ -157,6 +157,24 @@ struct UploadTests {
         #expect(try await pieces(stage) == 0)
     }
 
+    @Test("takes no other's place that is still being read", arguments: Store.allCases)
+    func underWay(store: Store) async throws {
+        let stage = try await Stage(store)
+        let customer = try await stage.createCustomer()
+        func link(_ byte: UInt8) async throws -> String? {
+            let (session, _) = try await stage.createSession(customer, Stage.everything)
+            var signIn = try await begin(stage, session)
+            signIn = try await answer(signIn, with: give([byte], at: signIn, of: session, stage), stage)
+            return try await stage.link([Stage.details("1")], to: session, from: signIn).first
+        }
+        let id = try #require(try await link(1))
+        try await stage.refresh(id, "transactions")
+        let error = await #expect(throws: StripeError.self) { try await link(2) }
+        #expect(error?.message.contains("still being read") == true)
+        try await stage.serve()
+        #expect(try await link(2) == id)
+    }
+
     @Test("is forgotten after a day, or when the Session is done, where nothing was linked", arguments: Store.allCases)
     func abandoned(store: Store) async throws {
         let stage = try await Stage(store)

@@ -57,7 +57,7 @@ struct FDXRefusalTests {
             ("/accounts/a", 409, nil, .invalidResponse), ("/accounts/a", 409, 705, .accountClosed),
             ("/accounts/a/contact", 404, nil, .unsupported), ("/accounts/a/contact", 410, nil, .unsupported),
             ("/accounts/a/contact", 409, nil, .invalidResponse), ("/accounts/a/contact", 404, 701, .accountClosed),
-            ("/accounts/a/contact", 403, 706, .accountClosed), ("/accounts/a/contact", 403, nil, .unsupported),
+            ("/accounts/a/contact", 403, 706, .unsupported), ("/accounts/a/contact", 403, nil, .unsupported),
             ("/accounts/a/contact", 403, 602, .relinkRequired),
             ("/accounts/a/transactions", 404, nil, .unsupported),
             ("/accounts/a/transactions", 409, 705, .accountClosed),
@@ -186,6 +186,40 @@ struct FDXPartTests {
         #expect(third.completeWindow?.lowerBound == start - 12 * day, "14 days again, but for the first")
     }
 
+    @Test("has nothing pending any more that is older than what it tells")
+    func remembersLess() async throws {
+        let day: Int64 = 86_400
+        let start = Exhibit.now / day * day
+        let clock = Mutex(start)
+        let item =
+            #"{"transactionId": "p", "amount": 5, "status": "PENDING", "transactionTimestamp": "\#(iso(start))"}"#
+        let isHeld = Mutex(true)
+        let server = try await LocalServer { asked in
+            guard asked.path.hasSuffix("transactions") else { return .init(body: "{}") }
+            let from = asked.query["startTime"].flatMap(Moment.iso) ?? 0
+            guard from >= clock.withLock({ $0 }) - 90 * day else { return .init(status: 400) }
+            return .init(body: "{\"transactions\": [\(isHeld.withLock { $0 } ? item : "")]}")
+        }
+        let (connector, _) = try await bank([:]) { $0.base = server.url }
+        let read = try access()
+        var cursor: [UInt8]?
+        for (number, days) in [(1, 0), (2, 100)] as [(Int64, Int64)] {
+            clock.withLock { $0 = start + days * day }
+            let access = Access(
+                institution: read.institution,
+                holder: read.holder,
+                now: start + days * day,
+                credential: read.credential,
+                refreshNumber: number,
+                renew: read.renew
+            )
+            let page = try await connector.transactions(of: account, after: cursor, access)
+            cursor = page.cursor
+            isHeld.withLock { $0 = false }
+            #expect(page.completeWindow?.contains(start) == true)
+        }
+    }
+
     @Test("is not believed of the first day, of which a bank in another zone tells a part")
     func zones() async throws {
         // It is the evening before at the bank when the day begins at Greenwich: what happened then is of a day that is
@@ -264,6 +298,42 @@ struct FDXPartTests {
         #expect(page.unreadable == 3 && page.completeWindow == nil)
     }
 
+    @Test("has no transactions where it finds nothing of what is asked for")
+    func nothingFound() async throws {
+        let (connector, _) = try await bank([
+            "/accounts/a": .init(body: "{}"),
+            "/accounts/a/transactions": .init(status: 404, body: #"{"code": "1107", "message": "Data not found"}"#),
+        ])
+        let page = try await connector.transactions(of: account, after: nil, access())
+        #expect(page.transactions.isEmpty && !page.hasMore && page.completeWindow != nil)
+    }
+
+    @Test("closes an account by its details")
+    func closed() async throws {
+        let (connector, _) = try await bank([
+            "/accounts/a": .init(body: #"{"status": "CLOSED", "currentBalance": 0, "accountType": "CHECKING"}"#)
+        ])
+        await #expect(throws: ConnectorError.accountClosed) { try await connector.balance(of: account, access()) }
+    }
+
+    @Test("tells the networks of an account in pages, or says with nothing that there are none")
+    func networks() async throws {
+        let ach = #"{"type": "US_ACH", "transferIn": true, "transferOut": true}"#
+        let rest = Mutex(#"{"page": {"nextOffset": 1}, "paymentNetworks": [{"type": "US_RTP"}]}"#)
+        let server = try await LocalServer { asked in
+            guard asked.path.hasSuffix("payment-networks") else { return .init(body: Self.list) }
+            let isSecond = asked.query["offset"] == "1"
+            return .init(body: isSecond ? "{\"paymentNetworks\": [\(ach)]}" : rest.withLock { $0 })
+        }
+        let (connector, _) = try await bank([:]) { $0.base = server.url }
+        #expect(try await connector.accounts(access()).map(\.supportsPayments) == [true, true])
+        rest.withLock { $0 = "" }
+        let none = try await connector.accounts(access())
+        #expect(none.map(\.supportsPayments) == [false, false] && none.map(\.areNumbersUnknown) == [false, false])
+        rest.withLock { $0 = "<h1>Later</h1>" }
+        #expect(try await connector.accounts(access()).map(\.areNumbersUnknown) == [true, true])
+    }
+
     @Test("is asked for the currency again where it told none")
     func guessedCurrency() async throws {
         let isTold = Mutex(false)
@@ -291,6 +361,10 @@ struct FDXPartTests {
         isTold.withLock { $0 = true }
         let second = try await refresh(first.cursor, 2)
         #expect(second.transactions.map { "\($0.amount) \($0.currency)" } == ["1500 jpy"])
+        let starts = server.asked.compactMap { $0.query["startTime"] }
+        #expect(starts.count == 2 && Set(starts).count == 1, "all is read again that was told under the wrong one")
+        let third = try await refresh(second.cursor, 3)
+        #expect(third.transactions.map(\.currency) == ["jpy"] && server.asked.last?.query["startTime"] != starts[0])
     }
 
     private func iso(_ moment: Int64) -> String { Moment.date(of: moment) }

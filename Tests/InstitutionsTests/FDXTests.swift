@@ -394,6 +394,24 @@ struct FDXShapeTests {
         #expect(contact.owners.map(\.name) == ["Ann", "Bob"] && contact.owners.map(\.email) == expected)
     }
 
+    @Test("Owners: the primary address and telephone are told, and no fax")
+    func primary() throws {
+        let contact = try decode(
+            """
+            {"holders": [{"name": {"first": "Ann"},
+                "addresses": [{"line1": "Box 1"}, {"line1": "2 High St", "primary": true}]}],
+              "telephones": [{"type": "FAX", "number": "1"}, {"number": "2"}, {"number": "3", "primary": true}]}
+            """,
+            FDXContact.self
+        )
+        #expect(contact.owners == [Owner(name: "Ann", email: nil, phone: "3", address: "2 High St")])
+        let fax = try decode(
+            #"{"holders": [{"name": {"first": "Ann"}}], "telephones": [{"type": "FAX", "number": "1"}]}"#,
+            FDXContact.self
+        )
+        #expect(fax.owners.map(\.phone) == [nil])
+    }
+
     @Test(
         "Owners: nobody has what is the first holder's, who is no owner or has no name",
         arguments: [#"{"name": {"first": "Sig"}, "relationship": "AUTHORIZED_SIGNER"}"#, "{}"]

@@ -298,7 +298,7 @@ struct OFXFilesTests {
         let after = try await second.transactions(account, after: before.cursor)
         #expect(after.retracted == [[before.all[1].id]], "one was taken back")
         #expect(after.all.map(\.amount) == [-3300, -1100], "one was replaced, and a used FITID names another")
-        #expect(after.all[0].corrects == [before.all[2].id] && after.all[1].id != before.all[0].id)
+        #expect(after.all[0].corrects.first == before.all[2].id && after.all[1].id != before.all[0].id)
         let known = Set(before.all.map(\.id))
         #expect(after.all.allSatisfy { !known.contains($0.id) })
     }
@@ -471,8 +471,8 @@ extension OFXFilesTests {
         let given = try await Given(OFXSamples.statement(text))
         let (all, retracted, _, _) = try await given.transactions(try await given.accounts()[0])
         #expect(Set(all.map(\.description)) == ["RIGHT", "NAMED"] && all.count == 2 && retracted.isEmpty)
-        #expect(all.first { $0.amount == -1200 }?.corrects == ["1|20240102|-1000|usd"])
-        #expect(all.first { $0.amount == -2000 }?.corrects == [], "it has the name of what it corrects")
+        #expect(all.first { $0.amount == -1200 }?.corrects.first == "1|20240102|-1000|usd")
+        #expect(all.first { $0.amount == -2000 }?.corrects.first == "2|20240103|-2000|usd")
     }
 
     @Test("follow a correction of a correction to its end")
@@ -483,7 +483,7 @@ extension OFXFilesTests {
         let given = try await Given(OFXSamples.statement(first + second + third))
         let (all, retracted, _, _) = try await given.transactions(try await given.accounts()[0])
         #expect(all.map(\.amount) == [-1200] && retracted.isEmpty)
-        #expect(all[0].corrects == ["2|20240102|-1100|usd", "1|20240102|-1000|usd"])
+        #expect(all[0].corrects == ["2|20240102|-1100|usd|c", "1|20240102|-1000|usd", "3|20240102|-1200|usd"])
     }
 
     @Test("correct what an earlier file told, by its FITID alone")
@@ -499,7 +499,8 @@ extension OFXFilesTests {
         let given = try await Given(OFXSamples.statement(text).replacing("<BANKTRANLIST>", with: days))
         let stored = [
             "1|x|20240102|-5|usd", "1|20240102|-1000|usd", "1|20240101|-1|usd", "2|20240103|-2000|usd",
-            "4|20240102|-700|usd", "5|20240205|-800|usd", "6|20240220|-900|usd", "10|20240301|-100|usd",
+            "1|20240209|-1|usd", "1|20240103|-1|eur", "4|20240102|-700|usd", "5|20240205|-800|usd|c",
+            "6|20240220|-900|usd", "10|20240301|-100|usd",
         ]
         let access = Access(
             institution: OFXFiles.standard,
@@ -507,11 +508,20 @@ extension OFXFilesTests {
             now: 1_790_000_000,
             credential: given.credential,
             upload: given.upload,
-            known: { beginning async throws(ConnectorError) in stored.filter { $0.hasPrefix(beginning) } }
+            known: { beginning, last async throws(ConnectorError) in
+                stored.filter { name in
+                    name.hasPrefix(beginning) && (last.map { name < $0 + "\u{10FFFF}" } ?? true)
+                }
+            }
         ) { _ throws(ConnectorError) in throw .unsupported }
         let page = try await files.transactions(of: given.accounts()[0].reference, after: nil, access)
         #expect(page.retractions.map(\.retracts) == [["2|20240103|-2000|usd"]])
-        #expect(page.transactions.map(\.corrects) == [["1|20240102|-1000|usd"], [], ["4|20240102|-700|usd"], []])
+        #expect(
+            page.transactions.map(\.corrects) == [
+                ["1|20240102|-1000|usd", "8|20240205|-1200|usd"], ["7|20240205|-500|usd"],
+                ["4|20240102|-700|usd", "4|20240205|-600|usd"], ["5|20240205|-800|usd"],
+            ]
+        )
     }
 
     @Test("tell those without a FITID apart, however far they are from each other")
@@ -551,6 +561,33 @@ extension OFXFilesTests {
         #expect(await refusal(OFXSamples.statement(mixed))?.contains("more than 20000") == true)
         let oneDay = (0..<20_001).map { _ in entry("20240110", "-1.00", "A") }.joined()
         #expect(await refusal(OFXSamples.statement(oneDay))?.contains("have no FITID") == true)
+    }
+
+    @Test("prove that something is pending no more only where each currency has a list")
+    func pendingLists() {
+        func statement(_ currency: String, _ moment: String?) -> OFXStatement {
+            var statement = OFXStatement(account: OFXAccount(kind: .bank), offset: 0, path: [])
+            (statement.currency, statement.pendingAsOf) = (currency, moment)
+            return statement
+        }
+        let both = OFXPendingLists(
+            [statement("USD", "20240301"), statement("EUR", "20240229")],
+            currency: nil,
+            after: [:]
+        )
+        #expect(both.places == [0, 1] && both.window?.upperBound == 1_709_164_801)
+        for statements in [[statement("USD", "20240302"), statement("EUR", nil)], [statement("USD", "20240302")]] {
+            let one = OFXPendingLists(statements, currency: nil, after: both.made)
+            #expect(one.places == [0] && one.window == nil)
+        }
+        let older = OFXPendingLists([statement("USD", "20240228")], currency: nil, after: both.made)
+        #expect(older.places == [] && older.window == nil && older.made == both.made)
+        let twice = OFXPendingLists(
+            [statement("USD", "20240301"), statement("USD", "20240301")],
+            currency: nil,
+            after: [:]
+        )
+        #expect(twice.places == [0, 1] && twice.window != nil)
     }
 
     @Test("bring the same where a statement comes twice")

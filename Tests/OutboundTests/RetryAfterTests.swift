@@ -7,7 +7,7 @@ import Testing
 @Suite("Retry-After")
 struct RetryAfterTests {
     private static let now: Int64 = 1_790_000_000
-    private static let month: Int64 = 30 * 86_400
+    private static let day: Int64 = 86_400
 
     private func moment(_ text: String, _ now: Int64 = now) -> Int64? {
         let headers = Outbound.Headers(all: [(name: "retry-after", value: text)])
@@ -17,12 +17,12 @@ struct RetryAfterTests {
     @Test(
         "is a number of seconds or a date, within bounds",
         arguments: [
-            ("0", 0), ("4", 4), ("120", 120), ("2592001", 2_592_000), ("99999999999999999", 2_592_000),
-            ("9223372036854775807", 2_592_000), ("9223372036854775808", 2_592_000),
-            ("1" + String(repeating: "0", count: 400), 2_592_000),
+            ("0", 0), ("4", 4), ("120", 120), ("86401", 86_400), ("99999999999999999", 86_400),
+            ("9223372036854775807", 86_400), ("9223372036854775808", 86_400),
+            ("1" + String(repeating: "0", count: 400), 86_400),
             ("-1", nil), ("+1", nil), ("1.5", nil), (" 1", nil), ("", nil), ("soon", nil), ("٣", nil),
             ("Mon, 21 Sep 2026 14:13:30 GMT", 10), ("Mon, 21 Sep 2026 14:13:20 GMT", 0),
-            ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Fri, 31 Dec 9999 23:59:59 GMT", 2_592_000),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
             ("Thu, 01 Jan 0000 00:00:00 GMT", 0), ("Sat, 01 Jan 9223372036854775807 00:00:00 GMT", nil),
             ("Mon, 99999999999999999 Sep 2026 14:13:30 GMT", nil),
             ("Mon, 21 Sep 2026 99999999999999999:13:30 GMT", nil),
@@ -60,7 +60,7 @@ struct RetryAfterTests {
             }
             let text = words.prefix(Int.random(in: 1...words.count, using: &chance)).joined()
             guard let found = moment(text) else { continue }
-            #expect((Self.now...Self.now + Self.month).contains(found), "\(text)")
+            #expect((Self.now...Self.now + Self.day).contains(found), "\(text)")
         }
     }
 }

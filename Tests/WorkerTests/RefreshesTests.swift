@@ -241,6 +241,24 @@ struct RefreshesTests {
         #expect(!spans.isEmpty && spans.min() ?? 0 >= 86_400)
     }
 
+    @Test("leaves it to a metered connector to count what it asks", arguments: Store.allCases)
+    func metered(store: Store) async throws {
+        let works = try await Works(store)
+        let id = try await works.link(["a"])[0]
+        let bank = Bank(
+            policy: .init(interval: 1, concurrency: 3, dailyBudget: 1, isMetered: true),
+            pages: { cursor, access throws(ConnectorError) in
+                // One answer has all pages.
+                if cursor == nil { try await access.spend() }
+                let number = Int(cursor?.first ?? 0)
+                return Self.page(number..<number + 1, cursor: UInt8(number + 1), hasMore: number < 8)
+            }
+        )
+        try await works.refresh(id, "transactions")
+        try await works.working(bank) { try await works.status(id, "transactions") == "succeeded" }
+        #expect(try await works.transactions(id) == (9, 0))
+    }
+
     @Test("renews a credential once, for all that hang on it", arguments: Store.allCases)
     func renewal(store: Store) async throws {
         let works = try await Works(store)
