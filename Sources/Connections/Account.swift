@@ -904,7 +904,7 @@ public struct Account: Sendable {
     }
 
     /// Accounts as they are known where they were linked before: by the name that says most, and of what kind they were
-    /// where the institution does not tell it.
+    /// and whether they can pay where the institution does not tell it.
     public static func remembered(
         _ accounts: [Details],
         at institution: String,
@@ -922,10 +922,11 @@ public struct Account: Sendable {
                 }
                 if known.count == 1 { details.institutionAccount = known[0] }
             }
-            guard details.isCategoryGuessed,
+            guard details.isCategoryGuessed || details.areNumbersUnknown,
                 let known = try find(details, at: institution, of: holder, session.scope, db)
             else { return details }
-            return details.taken(as: known.details)
+            if details.areNumbersUnknown { details.supportsPayments = known.details.supportsPayments }
+            return details.isCategoryGuessed ? details.taken(as: known.details) : details
         }
     }
 

@@ -143,7 +143,7 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
         let statements = try statements(of: account, index)
         guard let upload = access.upload else { throw .invalidResponse }
         var pages = OFXPages(statements, index, upload, currency: currency, known: access.known)
-        return try await pages.page(after: cursor)
+        return try await pages.page(after: cursor, of: access.refreshNumber)
     }
 
     private func index(_ access: Access) throws(ConnectorError) -> OFXIndex {

@@ -17,6 +17,8 @@ struct OFXPages: Sendable {
         /// Where in the file, and within what; the beginning of the statement where it is nil.
         var offset: Int?
         var path: [String] = []
+        /// The refresh that reads: what one has seen of what is pending the next has not.
+        var refresh: Int64?
         /// When the newest list of what is pending was made that was read to its end, by currency.
         var pending: [String: Int64]?
         /// Corrections of what was not told yet.
@@ -51,12 +53,13 @@ struct OFXPages: Sendable {
         page = statements.first.map { index.page(of: $0.account) } ?? OFXPage()
     }
 
-    mutating func page(after cursor: [UInt8]?) async throws(ConnectorError) -> TransactionPage {
-        var place = Place(file: index.file, statement: 0)
+    /// - Parameter refresh: ``Access/refreshNumber``
+    mutating func page(after cursor: [UInt8]?, of refresh: Int64?) async throws(ConnectorError) -> TransactionPage {
+        var place = Place(file: index.file, statement: 0, refresh: refresh)
         if let cursor {
             guard let last = try? JSONDecoder().decode(Place.self, from: Data(cursor)) else { throw .invalidResponse }
-            // A newer file is read from its beginning.
-            if last.file == index.file { place = last }
+            // A newer file is read from its beginning, and one that another refresh has not read to its end.
+            if last.file == index.file, last.refresh == refresh || last.statement >= statements.count { place = last }
             (place.pending, place.open) = (last.pending, last.open)
         }
         page.open = place.open ?? []
@@ -162,6 +165,8 @@ struct OFXPage: Sendable {
     /// When what is pending was posted, by ``settling(_:_:)``.
     private var settled: [String: Int64]
     private var positions: [String: Int] = [:]
+    /// Ids that corrections of this page named.
+    private var named: Set<String> = []
     private var naming = OFXNaming()
 
     init(corrections: OFXCorrections = .init(), settled: [String: Int64] = [:]) {
@@ -218,6 +223,11 @@ struct OFXPage: Sendable {
         if raw.isCorrection(readable) {
             corrected = try await self.corrected(by: raw, id, in: currency, known)
             if let open = corrected.open { wait(for: open, raw, readable, id, currency) }
+            // What was named leads to whatever stands for it and for those behind it.
+            if let first = corrected.ids.firstIndex(where: named.contains) {
+                corrected.ids.removeSubrange((first + 1)...)
+            }
+            named.formUnion(corrected.ids)
         }
         if raw.isDeletion {
             guard !corrected.ids.isEmpty else { return }

@@ -123,7 +123,8 @@ struct SimpleFINAnswer: Sendable, Decodable {
         init(from decoder: any Decoder) throws {
             let values = try decoder.container(keyedBy: Key.self)
             name = values.text(.name) ?? values.text(.domain) ?? values.text(.id)
-            names = [.id, .domain, .serverURL, .name].compactMap { values.origin($0) }
+            // The server's address may be that of all its banks.
+            names = [.id, .domain, .name, .serverURL].compactMap { values.origin($0) }
         }
     }
 

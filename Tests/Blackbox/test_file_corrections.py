@@ -237,6 +237,16 @@ def test_a_correction_without_a_name_is_carried_out_once(ledger):
     assert ledger.give(statement(nameless)).standing() == CORRECTED
 
 
+def test_many_corrections_of_one_another_end(ledger):
+    """Each is carried out once, and not with all others again."""
+    chain = [entry("20240102", "-1.00", "0x0", "x")]
+    chain += [correction("20240102", f"-{at}.00", f"0x{at}", f"0x{at - 1}") for at in range(1, 1500)]
+    ends = [deletion("20240103", f"d{at}", "0x1499") for at in range(400)]
+    again = [correction("20240104", f"-{at}.00", f"e{at}", "0x1499", "Last") for at in range(1, 400)]
+    ledger.give(statement(*chain, *ends, *again))
+    assert ledger.standing() == [(-39_900, "usd", "Last", "posted")]
+
+
 def test_a_name_may_be_given_on_many_days(ledger):
     days = [entry(f"202402{day:02}", "-5.00", "1", f"Juice {day}") for day in range(1, 20)]
     ledger.give(statement(COFFEE, *days)).give(statement(correction("20240110", "-11.00", "8", "1")))
