@@ -33,6 +33,10 @@ extension Transaction {
             for entry in entries {
                 if hasFormer, let (id, moment) = try over(entry, db) {
                     try absorb(entry.corrects, into: id, at: moment, db)
+                    if let name = entry.replaces, let former = try forerunner(name, of: entry, db) {
+                        try remove([name], db)
+                        try remember([former], for: id, db)
+                    }
                     continue
                 }
                 if hasFormer, let later = try laterCorrection(than: entry, db) {
@@ -132,21 +136,27 @@ extension Transaction {
 
         // MARK: Names
 
-        /// A pending transaction goes on under another name. One that is posted is what a refund refers to, and stays;
-        /// and so does one whose money went the other way, or that came a day after what is said to be its posting.
+        /// A pending transaction goes on under another name.
         private func settle(_ old: String, as entry: Entry, _ db: Connection) throws -> [Former] {
+            guard let former = try forerunner(old, of: entry, db) else { return [] }
+            try rename(old, to: entry.institutionID, db)
+            return [former]
+        }
+
+        /// What was pending before a transaction was posted. One that is posted is what a refund refers to, and stays;
+        /// and so does one whose money went the other way, or that came a day after what is said to be its posting.
+        private func forerunner(_ name: String, of entry: Entry, _ db: Connection) throws -> Former? {
             let pending = try db.first(
                 """
                 SELECT transacted_at, amount FROM bank_transaction
-                WHERE \(mine) AND institution_id = \(old) AND status = 'pending'
+                WHERE \(mine) AND institution_id = \(name) AND status = 'pending'
                 """
             ) { (try $0.int(0), try $0.int(1)) }
             guard let (transactedAt, amount) = pending, amount.signum() * entry.amount.signum() >= 0,
                 transactedAt < max(entry.moment, entry.transactedAt) + 86_400
-            else { return [] }
-            try rename(old, to: entry.institutionID, db)
+            else { return nil }
             // A later one that is pending may have the name again.
-            return [Former(name: old, through: max(transactedAt, entry.transactedAt))]
+            return Former(name: name, through: max(transactedAt, entry.transactedAt))
         }
 
         /// What was wrong goes on as its correction.

@@ -13,15 +13,12 @@ struct OFXCorrections: Sendable, Codable {
         let day: String
         let currency: String
         let corrects: String?
-        let reference: String?
     }
 
     /// What a correction is about.
     struct Chain: Sendable {
         /// From what it names to the first of all.
         var ids: [String] = []
-        /// Of what is pending, where one of them was.
-        var reference: String?
         /// The FITID of one that was not told here, and its last day; nil where all were.
         var open: (fitid: String, day: String)?
     }
@@ -46,8 +43,7 @@ struct OFXCorrections: Sendable, Codable {
                     ? nil : raw.fitid.flatMap { readable?.id($0, isCorrection: raw.correctedFITID != nil) },
                 day: raw.correctionDay,
                 currency: raw.usableCurrency ?? currency ?? "",
-                corrects: raw.isCorrection(readable) ? raw.correctedFITID : nil,
-                reference: raw.reference
+                corrects: raw.isCorrection(readable) ? raw.correctedFITID : nil
             )
         )
     }
@@ -99,7 +95,6 @@ struct OFXCorrections: Sendable, Codable {
             let currency = raw.usableCurrency ?? currency ?? ""
             while let one = Self.last(named[fitid], until: day, in: currency, but: passed), let id = one.id {
                 chain.ids.append(id)
-                chain.reference = chain.reference ?? one.reference
                 guard let next = one.corrects else { return chain }
                 passed.insert(id)
                 (fitid, day) = (next, one.day)

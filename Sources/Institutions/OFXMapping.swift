@@ -297,9 +297,7 @@ extension OFXTransaction {
     }
 
     /// What it is called as long as it is pending; the transaction that it becomes has the same reference.
-    fileprivate var pendingID: String? { reference.map(Self.pendingID) }
-
-    fileprivate static func pendingID(_ reference: String) -> String { "pending|\(reference)" }
+    fileprivate var pendingID: String? { reference.map { "pending|\($0)" } }
 
     /// What a deletion is called, which is no transaction itself.
     var deletionID: String {
@@ -328,7 +326,7 @@ struct OFXNaming: Sendable {
         let plain = raw.correctedFITID == nil ? nil : raw.fitid.map { readable.id($0) }
         return BankTransaction(
             id: id,
-            replaces: raw.isPending ? nil : raw.pendingID ?? corrected.reference.map(OFXTransaction.pendingID),
+            replaces: raw.isPending ? nil : raw.pendingID,
             corrects: corrected.ids + [plain].compactMap { $0 },
             amount: readable.amount,
             currency: readable.currency,

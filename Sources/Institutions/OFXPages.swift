@@ -233,8 +233,8 @@ struct OFXPage: Sendable {
             guard !corrected.ids.isEmpty else { return }
             return retractions.append(.init(id: id, retracts: corrected.ids, at: raw.day?.seconds ?? Int64.max))
         }
-        // What corrects it says what it corrected too.
-        guard let readable, !corrections.superseded.contains(id) else { return }
+        // What corrects it says what it corrected too, but not what is pending no more.
+        guard let readable, !corrections.superseded.contains(id) || raw.reference != nil else { return }
         // What is posted is not pending any more. One of a later day may have its reference.
         if raw.isPending, let name = Self.settling(raw, readable), let posted = settled[name],
             readable.happened.seconds < posted + 86_400

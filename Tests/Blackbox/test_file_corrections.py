@@ -348,6 +348,19 @@ def test_a_hold_becomes_what_its_posting_was_corrected_to(ledger):
     held = ledger.id(-8000)
     ledger.give(statement(posting(), correction("20240302", "-95.00", "8", "5", "Hotel")))
     assert ledger.standing() == [(-9500, "usd", "Hotel", "posted")] and ledger.id(-9500) == held
+    # A hold of the day of the correction is another.
+    again = pending("20240302", "-80.00", "Hotel, again", "R1")
+    rows = [posting(), correction("20240302", "-95.00", "8", "5", "Hotel")]
+    for order in (rows, rows[::-1]):
+        ledger.give(statement(*order, holds=[again], moment="20240303"))
+        assert (-8000, "usd", "Hotel, again", "pending") in ledger.standing() and len(ledger.standing()) == 2
+
+
+def test_a_hold_ends_with_its_posting_that_was_corrected_before(ledger):
+    """A file that lists the newest first."""
+    ledger.give(statement(holds=[pending("20240228", "-80.00", "Hotel, held", "R1")], moment="20240229"))
+    ledger.give(statement(correction("20240302", "-95.00", "8", "5", "Hotel"), posting()))
+    assert ledger.standing() == [(-9500, "usd", "Hotel", "posted")]
 
 
 def test_a_reference_of_zeros_is_none_and_a_refund_no_posting(ledger):

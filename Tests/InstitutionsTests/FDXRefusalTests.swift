@@ -37,7 +37,7 @@ private func bank(
     return (connector, server)
 }
 
-private func access(consent: String? = nil, now: Int64 = Exhibit.now) throws -> Access {
+private func access(consent: String? = nil, now: Int64 = Exhibit.now, refresh: Int64? = nil) throws -> Access {
     let credential = OAuthCredential(
         access: "token",
         expires: Exhibit.now + 3600,
@@ -45,7 +45,15 @@ private func access(consent: String? = nil, now: Int64 = Exhibit.now) throws -> 
         idToken: nil,
         consent: consent
     )
-    return Keeper(try credential.bytes()).access(exhibit.attempt(), now: now)
+    let read = Keeper(try credential.bytes()).access(exhibit.attempt(), now: now)
+    return Access(
+        institution: read.institution,
+        holder: read.holder,
+        now: now,
+        credential: read.credential,
+        refreshNumber: refresh,
+        renew: read.renew
+    )
 }
 
 @Suite("FDX: a bank that refuses")
@@ -166,16 +174,11 @@ struct FDXPartTests {
         }
         let (connector, _) = try await bank([:]) { $0.base = server.url }
         func refresh(_ cursor: [UInt8]?, number: Int64, after days: Int64) async throws -> TransactionPage {
-            let read = try access()
-            let access = Access(
-                institution: read.institution,
-                holder: read.holder,
-                now: start + days * day,
-                credential: read.credential,
-                refreshNumber: number,
-                renew: read.renew
+            return try await connector.transactions(
+                of: account,
+                after: cursor,
+                access(now: start + days * day, refresh: number)
             )
-            return try await connector.transactions(of: account, after: cursor, access)
         }
         let first = try await refresh(nil, number: 1, after: 0)
         #expect(first.transactions.map(\.status) == [.pending])
@@ -201,19 +204,14 @@ struct FDXPartTests {
             return .init(body: "{\"transactions\": [\(isHeld.withLock { $0 } ? item : "")]}")
         }
         let (connector, _) = try await bank([:]) { $0.base = server.url }
-        let read = try access()
         var cursor: [UInt8]?
         for (number, days) in [(1, 0), (2, 100)] as [(Int64, Int64)] {
             clock.withLock { $0 = start + days * day }
-            let access = Access(
-                institution: read.institution,
-                holder: read.holder,
-                now: start + days * day,
-                credential: read.credential,
-                refreshNumber: number,
-                renew: read.renew
+            let page = try await connector.transactions(
+                of: account,
+                after: cursor,
+                access(now: start + days * day, refresh: number)
             )
-            let page = try await connector.transactions(of: account, after: cursor, access)
             cursor = page.cursor
             isHeld.withLock { $0 = false }
             #expect(page.completeWindow?.contains(start) == true)
@@ -230,18 +228,13 @@ struct FDXPartTests {
             .init(body: asked.path.hasSuffix("transactions") ? #"{"transactions": []}"# : "{}")
         }
         let (connector, _) = try await bank([:]) { $0.base = server.url }
-        let read = try access()
         var cursor: [UInt8]?
         for number in 0...2 as ClosedRange<Int64> {
-            let access = Access(
-                institution: read.institution,
-                holder: read.holder,
-                now: start + number * day,
-                credential: read.credential,
-                refreshNumber: number,
-                renew: read.renew
+            let page = try await connector.transactions(
+                of: account,
+                after: cursor,
+                access(now: start + number * day, refresh: number)
             )
-            let page = try await connector.transactions(of: account, after: cursor, access)
             cursor = page.cursor
             let asked = try #require(server.asked.last?.query["startTime"].flatMap(Moment.iso))
             #expect(page.completeWindow?.lowerBound == (number == 0 ? 0 : asked + day), "all, the first time")
@@ -344,17 +337,8 @@ struct FDXPartTests {
             return .init(body: isTold.withLock { $0 } ? #"{"currency": {"currencyCode": "JPY"}}"# : "{}")
         }
         let (connector, _) = try await bank([:]) { $0.base = server.url }
-        let read = try access()
         func refresh(_ cursor: [UInt8]?, _ number: Int64) async throws -> TransactionPage {
-            let access = Access(
-                institution: read.institution,
-                holder: read.holder,
-                now: read.now,
-                credential: read.credential,
-                refreshNumber: number,
-                renew: read.renew
-            )
-            return try await connector.transactions(of: account, after: cursor, access)
+            return try await connector.transactions(of: account, after: cursor, access(refresh: number))
         }
         let first = try await refresh(nil, 1)
         #expect(first.transactions.map(\.currency) == ["usd"])

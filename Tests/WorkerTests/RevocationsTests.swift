@@ -46,19 +46,23 @@ private final class ForgetfulBank: ConsentKeeping {
 
 @Suite("Revocations")
 struct RevocationsTests {
+    private func revocations(_ works: Works, _ directory: Directory) -> Revocations {
+        Revocations(
+            database: works.database,
+            ring: works.ring,
+            world: works.world,
+            directory: directory,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+        )
+    }
+
     @Test("go on with what a renewal brought", arguments: Store.allCases)
     func renewal(store: Store) async throws {
         let works = try await Works(store)
         let id = try await works.link(["a"])[0]
         try await works.disconnect(id)
         let bank = ForgetfulBank()
-        let revocations = Revocations(
-            database: works.database,
-            ring: works.ring,
-            world: works.world,
-            directory: Directory([bank]),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        )
+        let revocations = self.revocations(works, Directory([bank]))
         for _ in 0..<3 {
             #expect(try await revocations.step())
             works.advance(seconds: 4 * 3600)
@@ -72,13 +76,7 @@ struct RevocationsTests {
         let works = try await Works(store)
         try await works.disconnect(try await works.link(["a"])[0])
         _ = try await works.link(["b"])
-        let revocations = Revocations(
-            database: works.database,
-            ring: works.ring,
-            world: works.world,
-            directory: Directory([ForgetfulBank()]),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        )
+        let revocations = self.revocations(works, Directory([ForgetfulBank()]))
         #expect(try await !revocations.step())
     }
 
@@ -88,13 +86,7 @@ struct RevocationsTests {
         try await works.disconnect(try await works.link(["a"])[0])
         let bank = ForgetfulBank()
         for directory in [Directory([]), Directory([bank])] {
-            let revocations = Revocations(
-                database: works.database,
-                ring: works.ring,
-                world: works.world,
-                directory: directory,
-                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-            )
+            let revocations = self.revocations(works, directory)
             #expect(try await revocations.step())
             works.advance(seconds: 4 * 3600)
         }
@@ -116,13 +108,7 @@ struct RevocationsTests {
         }
         try await works.disconnect(id)
         let bank = ForgetfulBank()
-        let revocations = Revocations(
-            database: works.database,
-            ring: works.ring,
-            world: works.world,
-            directory: Directory([bank]),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        )
+        let revocations = self.revocations(works, Directory([bank]))
         #expect(try await !revocations.step() && bank.credentials == [])
         let isStored = try await works.database.write { db in
             try Authorization.endRenewal(
@@ -150,13 +136,7 @@ struct RevocationsTests {
                 """
             )
         }
-        let revocations = Revocations(
-            database: works.database,
-            ring: works.ring,
-            world: works.world,
-            directory: Directory([Bank()]),
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        )
+        let revocations = self.revocations(works, Directory([Bank()]))
         var steps = 0
         while try await revocations.step() {
             steps += 1
