@@ -223,18 +223,19 @@ struct OFXPage: Sendable {
         if raw.isCorrection(readable) {
             corrected = try await self.corrected(by: raw, id, in: currency, known)
             if let open = corrected.open { wait(for: open, raw, readable, id, currency) }
-            // What was named leads to whatever stands for it and for those behind it.
-            if let first = corrected.ids.firstIndex(where: named.contains) {
-                corrected.ids.removeSubrange((first + 1)...)
-            }
-            named.formUnion(corrected.ids)
-        }
-        if raw.isDeletion {
-            guard !corrected.ids.isEmpty else { return }
-            return retractions.append(.init(id: id, retracts: corrected.ids, at: raw.day?.seconds ?? Int64.max))
         }
         // What corrects it says what it corrected too, but not what is pending no more.
-        guard let readable, !corrections.superseded.contains(id) || raw.reference != nil else { return }
+        guard !corrections.superseded.contains(id) || raw.reference != nil else { return }
+        // What this page has named leads to whatever stands for it and for those behind it.
+        if let first = corrected.ids.firstIndex(where: named.contains) {
+            corrected.ids.removeSubrange((first + 1)...)
+        }
+        named.formUnion(corrected.ids)
+        guard !raw.isDeletion else {
+            if corrected.ids.isEmpty { return }
+            return retractions.append(.init(id: id, retracts: corrected.ids, at: raw.day?.seconds ?? Int64.max))
+        }
+        guard let readable else { return }
         // What is posted is not pending any more. One of a later day may have its reference.
         if raw.isPending, let name = Self.settling(raw, readable), let posted = settled[name],
             readable.happened.seconds < posted + 86_400

@@ -121,6 +121,16 @@ def test_a_chain_of_corrections_keeps_the_transaction(ledger):
     assert ledger.give(statement(COFFEE, correction("20240110", "-11.00", "2", "1"))).standing() == []
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_long_chain_keeps_the_transaction(ledger, order):
+    ledger.give(statement(COFFEE))
+    coffee = ledger.id(-1000)
+    chain = [correction(f"202401{10 + at}", f"-1{at}.50", str(at + 1), str(at)) for at in range(1, 7)]
+    ledger.give(statement(*chain[::order]))
+    assert ledger.standing() == [(-1650, "usd", "Corrected", "posted")]
+    assert [one["id"] for one in ledger.all] == [coffee]
+
+
 def test_a_chain_is_followed_from_its_first_name(ledger):
     ledger.give(statement(COFFEE)).give(statement(correction("20240110", "-11.00", "2", "1")))
     coffee = ledger.id(-1100)
