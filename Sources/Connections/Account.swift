@@ -645,6 +645,12 @@ public struct Account: Sendable {
         try Schedule.set(.daily, of: id, at: now - (now - own) % day + day, clock: testClock, in: scope, db)
     }
 
+    /// When the balance was that is known.
+    func balanceDate() throws -> Int64? {
+        struct Told: Decodable { let as_of: Int64 }
+        return try balance.map { try JSONDecoder().decode(Told.self, from: Data($0.utf8)).as_of }
+    }
+
     mutating func take(_ balance: Balance) {
         self.balance = balance.json
     }

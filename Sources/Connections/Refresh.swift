@@ -416,8 +416,18 @@ extension Refresh.Claim {
 
     // MARK: What came of it
 
-    public func succeed(_ balance: Account.Balance, next: Int64, _ db: Connection, _ world: World) throws {
-        try finish(.succeeded, next: next, db, world) { account in account.take(balance) }
+    /// - Parameter isOfFile: what a file says that is older than another takes nothing back.
+    public func succeed(
+        _ balance: Account.Balance,
+        isOfFile: Bool = false,
+        next: Int64,
+        _ db: Connection,
+        _ world: World
+    ) throws {
+        try finish(.succeeded, next: next, db, world) { account in
+            if isOfFile, let known = try account.balanceDate(), known > balance.asOf { return }
+            account.take(balance)
+        }
     }
 
     public func succeed(_ owners: [Owner], next: Int64, _ db: Connection, _ world: World) throws {

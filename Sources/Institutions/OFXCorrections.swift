@@ -54,35 +54,45 @@ struct OFXCorrections: Sendable, Codable {
     func read() -> Read { Read(told) }
 
     struct Read: Sendable {
+        /// By FITID and currency, from the first to the last, each once.
         private let named: [String: [Told]]
         /// Ids of those that are corrected here.
         let superseded: Set<String>
 
+        /// Corrections of one transaction that are followed.
+        private static let maximumChain = 50
+
         fileprivate init(_ told: [Told]) {
-            let named = Dictionary(grouping: told.filter { $0.id != nil }) { $0.fitid ?? "" }
-            self.named = named
+            var named: [String: [Told]] = [:]
+            var ids: Set<String> = []
+            for one in told.reversed() {
+                guard let id = one.id, let fitid = one.fitid, ids.insert(id).inserted else { continue }
+                named[Self.key(fitid, one.currency), default: []].append(one)
+            }
+            // On one day what corrects nothing was there first, and is what is meant.
+            let sorted = named.mapValues { told in
+                told.reversed().sorted { ($0.day, $0.corrects == nil ? 1 : 0) < ($1.day, $1.corrects == nil ? 1 : 0) }
+            }
+            self.named = sorted
             superseded = Set(
                 told.compactMap { one in
-                    one.corrects.flatMap { Self.last(named[$0], until: one.day, in: one.currency, but: [one.id])?.id }
+                    one.corrects.flatMap { fitid in
+                        Self.last(sorted[Self.key(fitid, one.currency)], until: one.day, but: [one.id])?.id
+                    }
                 }
             )
         }
 
-        private static func last(
-            _ told: [Told]?,
-            until day: String,
-            in currency: String,
-            but passed: Set<String?>
-        ) -> Told? {
-            var last: Told?
-            for one in told ?? [] where one.day <= day && one.currency == currency && !passed.contains(one.id) {
-                // On one day what corrects nothing was there first.
-                let isLater = last.map {
-                    ($0.day, $0.corrects != nil ? 0 : 1) <= (one.day, one.corrects != nil ? 0 : 1)
-                }
-                if isLater ?? true { last = one }
+        private static func key(_ fitid: String, _ currency: String) -> String { "\(currency)|\(fitid)" }
+
+        private static func last(_ told: [Told]?, until day: String, but passed: Set<String?>) -> Told? {
+            guard let told else { return nil }
+            var (low, high) = (0, told.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if told[middle].day <= day { low = middle + 1 } else { high = middle }
             }
-            return last
+            return told[..<low].last { !passed.contains($0.id) }
         }
 
         /// - Parameters:
@@ -93,9 +103,9 @@ struct OFXCorrections: Sendable, Codable {
             guard var fitid = raw.correctedFITID else { return chain }
             var (day, passed): (String, Set<String?>) = (raw.correctionDay, [id])
             let currency = raw.usableCurrency ?? currency ?? ""
-            while let one = Self.last(named[fitid], until: day, in: currency, but: passed), let id = one.id {
+            while let one = Self.last(named[Self.key(fitid, currency)], until: day, but: passed), let id = one.id {
                 chain.ids.append(id)
-                guard let next = one.corrects else { return chain }
+                guard let next = one.corrects, chain.ids.count < Self.maximumChain else { return chain }
                 passed.insert(id)
                 (fitid, day) = (next, one.day)
             }

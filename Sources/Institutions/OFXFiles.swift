@@ -96,13 +96,13 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
         let count = index.unreadable
         let lines = index.unreadableLines.map(String.init).joined(separator: ", ")
         let more = count > index.unreadableLines.count ? " and more" : ""
-        let (have, them) = index.transactions == 1 ? ("transaction has", "it") : ("transactions have", "them")
+        let have = (index.transactions == 1 ? "transaction" : "transactions") + (count == 1 ? " has" : " have")
         let prompt = Prompt(
             title: "Some transactions cannot be read",
             message: "\(count) of \(index.transactions) \(have) no day, amount or currency that can be read "
-                + "(line \(lines)\(more)). You can go on without \(count == 1 ? "it" : them).",
+                + "(line \(lines)\(more)). You can go on without \(count == 1 ? "it" : "them").",
             fields: [],
-            submitLabel: "Go on without \(count == 1 ? "it" : them)"
+            submitLabel: "Go on without \(count == 1 ? "it" : "them")"
         )
         return .prompt(prompt, resume: index.bytes)
     }

@@ -63,7 +63,8 @@ struct OFXIndex: Sendable, Codable {
     /// The order of the transactions of one statement.
     private struct Order {
         private var day = ""
-        private var fitid: String?
+        private var fitids: Set<Int> = []
+        private var hasRepeated = false
         private var (isAscending, isDescending, hasUnnamed) = (true, true, false)
         private var (ofDay, longestDay, posted, pending) = (0, 0, 0, 0)
 
@@ -74,14 +75,14 @@ struct OFXIndex: Sendable, Codable {
             if !day.isEmpty, next > day { isDescending = false }
             ofDay = next == day ? ofDay + 1 : 1
             (day, longestDay, posted) = (next, max(longestDay, ofDay), posted + 1)
-            // One FITID for all is none.
-            if transaction.fitid == nil || transaction.fitid == fitid { hasUnnamed = true }
-            fitid = transaction.fitid
+            guard let fitid = transaction.fitid else { hasUnnamed = true; return }
+            if posted <= OFXPages.largestRun, !fitids.insert(fitid.hashValue).inserted { hasRepeated = true }
         }
 
         var numbering: OFXStatement.Numbering? {
-            guard hasUnnamed else { return nil }
-            return isAscending || isDescending ? .day : .whole
+            if isAscending || isDescending { return hasUnnamed ? .day : nil }
+            // What has one FITID is told apart by its words, as far as it can be read at once.
+            return hasUnnamed || hasRepeated && posted <= OFXPages.largestRun ? .whole : nil
         }
 
         /// How many are read at once, so that those that are alike are told apart.

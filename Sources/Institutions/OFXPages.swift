@@ -63,6 +63,7 @@ struct OFXPages: Sendable {
             (place.pending, place.open) = (last.pending, last.open)
         }
         page.open = place.open ?? []
+        if place.statement == 0, place.offset == nil { try await aim() }
         guard place.statement < statements.count else { return finished(place) }
         let lists = OFXPendingLists(statements, currency: currency, after: place.pending ?? [:])
         while place.statement < statements.count {
@@ -72,6 +73,31 @@ struct OFXPages: Sendable {
         }
         place.pending = lists.made
         return finished(place, window: lists.window)
+    }
+
+    /// Finds what the corrections are about that wait, if it is in this file: of those that they may be about the last.
+    private mutating func aim() async throws(ConnectorError) {
+        guard !page.open.isEmpty else { return }
+        for index in page.open.indices { (page.open[index].target, page.open[index].targetDay) = (nil, nil) }
+        let fitids = Set(page.open.map(\.fitid))
+        for statement in statements {
+            var decoder = OFXDecoder(in: statement, at: statement.offset, path: statement.path)
+            var (next, isDone) = (statement.offset, false)
+            while !isDone {
+                let bytes = try await upload.bytes(from: next)
+                if bytes.isEmpty { decoder.finish() }
+                next += bytes.count
+                decoder.feed(bytes)
+                while !isDone, let item = try decoded(&decoder) {
+                    if case .statement = item { isDone = true }
+                    guard case .transaction(let raw) = item, let fitid = raw.fitid, fitids.contains(fitid) else {
+                        continue
+                    }
+                    page.aim(at: raw, fitid, raw.readable(in: statement.usableCurrency ?? currency))
+                }
+                if bytes.isEmpty { break }
+            }
+        }
     }
 
     private func finished(_ place: Place, hasMore: Bool = false, window: Range<Int64>? = nil) -> TransactionPage {
@@ -153,6 +179,9 @@ struct OFXPage: Sendable {
         let amount: Int64?
         let description: String
         let transactedAt: Int64
+        /// What it is about in the file at hand, by the id that this would have if it corrected nothing.
+        var target: String?
+        var targetDay: String?
     }
 
     /// Corrections that are waited for at most, the newest.
@@ -224,6 +253,7 @@ struct OFXPage: Sendable {
             corrected = try await self.corrected(by: raw, id, in: currency, known)
             if let open = corrected.open { wait(for: open, raw, readable, id, currency) }
         }
+        if !open.isEmpty, !raw.isDeletion, let readable, isAwaited(raw, readable, corrected) { return }
         // What corrects it says what it corrected too, but not what is pending no more.
         guard !corrections.superseded.contains(id) || raw.reference != nil else { return }
         // What this page has named leads to whatever stands for it and for those behind it.
@@ -242,20 +272,22 @@ struct OFXPage: Sendable {
         {
             return
         }
-        if !open.isEmpty, isAwaited(raw, readable, corrected) { return }
         add(OFXNaming.transaction(raw, readable, id: id, correcting: corrected))
     }
 
     /// What a correction is about: in the same file or answer, or told before. One that was told before itself was
     /// carried out then, or waits for what it corrects: by now its FITID may be another transaction's.
-    private func corrected(
+    private mutating func corrected(
         by raw: OFXTransaction,
         _ id: String,
         in currency: String?,
         _ known: Access.Known
     ) async throws(ConnectorError) -> OFXCorrections.Chain {
         var chain = corrections.chain(of: raw, id: id, currency: currency)
-        guard let (fitid, day) = chain.open else { return chain }
+        guard let (fitid, day) = chain.open else {
+            open.removeAll { $0.id == id }
+            return chain
+        }
         if !raw.isDeletion, try await known(id, nil).contains(id) {
             chain.open = nil
             return chain
@@ -268,6 +300,7 @@ struct OFXPage: Sendable {
             if last.map({ $0.day < parts.day }) ?? true { last = (id, parts.day) }
         }
         guard let last else { return chain }
+        open.removeAll { $0.id == id }
         chain.ids.append(last.id)
         chain.open = nil
         return chain
@@ -294,40 +327,61 @@ struct OFXPage: Sendable {
                 transactedAt: readable?.happened.seconds ?? moment
             )
         )
-        if open.count > Self.maximumOpen { open.removeFirst() }
+        guard open.count > Self.maximumOpen else { return }
+        if let oldest = open.indices.min(by: { open[$0].moment < open[$1].moment }) { open.remove(at: oldest) }
     }
 
-    /// Whether a correction of it was told already. Then it does not count, and neither does what it corrects itself.
+    /// Takes note of what may be what corrections wait for.
+    fileprivate mutating func aim(
+        at raw: OFXTransaction,
+        _ fitid: String,
+        _ readable: OFXTransaction.Readable?
+    ) {
+        guard let readable, !raw.isPending, !raw.isDeletion else { return }
+        let day = readable.day.day
+        for index in open.indices {
+            let one = open[index]
+            guard one.fitid == fitid, one.currency == readable.currency, day <= one.day,
+                one.id != readable.id(fitid, isCorrection: true), one.targetDay.map({ $0 < day }) ?? true
+            else { continue }
+            (open[index].target, open[index].targetDay) = (readable.id(fitid), day)
+        }
+    }
+
+    /// Whether corrections of it were told already. Then it does not count, and neither does what it corrects itself.
     private mutating func isAwaited(
         _ raw: OFXTransaction,
         _ readable: OFXTransaction.Readable,
         _ corrected: OFXCorrections.Chain
     ) -> Bool {
-        guard !raw.isPending, let fitid = raw.fitid,
-            let place = open.firstIndex(where: { one in
-                one.fitid == fitid && readable.day.day <= one.day && one.currency == readable.currency
-                    && one.id != readable.id(fitid, isCorrection: true)
-            })
-        else { return false }
-        let one = open.remove(at: place)
-        let ids = [readable.id(fitid), readable.id(fitid, isCorrection: true)] + corrected.ids
-        guard let amount = one.amount else {
-            retractions.append(.init(id: one.id, retracts: ids, at: one.moment))
-            return true
-        }
-        add(
-            BankTransaction(
-                id: one.id,
-                corrects: ids,
-                amount: amount,
-                currency: one.currency,
-                description: one.description,
-                status: .posted,
-                transactedAt: one.transactedAt,
-                settledAt: one.moment
+        guard !raw.isPending, let fitid = raw.fitid else { return false }
+        let id = readable.id(fitid)
+        let waiting = open.filter { $0.target == id }
+        open.removeAll { $0.target == id }
+        let ids = [id, readable.id(fitid, isCorrection: true)] + corrected.ids
+        // What is pending ends with it all the same.
+        let told = OFXNaming.transaction(raw, readable, id: id, correcting: corrected)
+        for one in waiting {
+            guard let amount = one.amount else {
+                if told.replaces != nil { add(told) }
+                retractions.append(.init(id: one.id, retracts: ids, at: one.moment))
+                continue
+            }
+            add(
+                BankTransaction(
+                    id: one.id,
+                    replaces: told.replaces,
+                    corrects: ids,
+                    amount: amount,
+                    currency: one.currency,
+                    description: one.description,
+                    status: .posted,
+                    transactedAt: one.transactedAt,
+                    settledAt: one.moment
+                )
             )
-        )
-        return true
+        }
+        return !waiting.isEmpty
     }
 
     /// The same once more says the same.

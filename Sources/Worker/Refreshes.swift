@@ -241,8 +241,9 @@ public struct Refreshes: Sendable {
             let balance = try await asking { () async throws(ConnectorError) in
                 try await connector.balance(of: account, access)
             }
+            let isOfFile = access.upload != nil
             try await finish(claim, connector, access) { db, next, world in
-                try claim.succeed(Account.Balance(balance), next: next, db, world)
+                try claim.succeed(Account.Balance(balance), isOfFile: isOfFile, next: next, db, world)
             }
         case .ownership:
             guard let connector = connector as? any OwnershipProviding else { throw NotOffered() }

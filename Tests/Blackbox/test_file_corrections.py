@@ -203,6 +203,55 @@ def test_a_correction_waits_for_what_it_corrects(ledger, action):
         expected + [(-500, "usd", "Juice", "posted")])
 
 
+JUICE_EARLY = entry("20240105", "-5.00", "1", "Juice")
+ONCE = correction("20240110", "-5.50", "8", "1", "Once")
+GONE = deletion("20240110", "8", "1")
+LATER = correction("20240111", "-6.00", "9", "1", "Later")
+
+
+@pytest.mark.parametrize("files, expected", [
+    # What waited has found what it corrects: an older one with the name is another.
+    ([[ONCE, TEA], [JUICE_EARLY, ONCE], [COFFEE]], {"Coffee": -1000, "Once": -550, "Tea": -700}),
+    ([[GONE, TEA], [JUICE_EARLY, GONE], [COFFEE]], {"Coffee": -1000, "Tea": -700}),
+    # Of several it is the last before the correction, wherever it stands.
+    ([[ONCE], [COFFEE, JUICE_EARLY]], {"Coffee": -1000, "Once": -550}),
+    ([[ONCE], [JUICE_EARLY, COFFEE]], {"Coffee": -1000, "Once": -550}),
+    # Several may wait for one.
+    ([[ONCE, LATER], [JUICE_EARLY]], {"Later": -600}),
+    ([[ONCE], [LATER], [JUICE_EARLY]], {"Later": -600}),
+    ([[ONCE], [deletion("20240111", "9", "1"), TEA], [JUICE_EARLY]], {"Tea": -700}),
+    ([[JUICE_EARLY], [ONCE], [LATER]], {"Later": -600}),
+])
+def test_corrections_that_wait_find_what_they_are_about(ledger, files, expected):
+    for rows in files:
+        ledger.give(statement(*rows))
+    assert {words: amount for amount, _, words, _ in ledger.standing()} == expected
+    assert len(ledger.standing()) == len(expected)
+
+
+def test_one_name_given_twice_in_no_order_over_pages(ledger):
+    rows = [entry(f"202401{10 + at % 19}", f"-{at}.00", f"F{at}", "x") for at in range(1, 2101)]
+    ends = [entry("20240102", "-3.00", "77", words) for words in ("Coffee", "Tea")]
+    ledger.give(statement(ends[0], *rows, ends[1]))
+    assert len(ledger.standing()) == 2102
+
+
+def test_many_corrections_of_one_name_end(ledger):
+    chain = [correction("20240102", f"-{at}.00", "1", "1", "x") for at in range(1, 1500)]
+    ledger.give(statement(COFFEE, *chain))
+    assert len(ledger.standing()) == 1
+
+
+def test_an_older_file_brings_no_balance_back(ledger):
+    ledger.give(statement(COFFEE))
+    assert refresh(ledger.raw, ledger.account, "balance")["balance"]["current"] == {"usd": 100}
+    newer = statement(COFFEE, moment="20240401").replace("<BALAMT>1.00", "<BALAMT>2.00")
+    for given in (newer, statement(COFFEE)):
+        ledger.give(given)
+        shown = settled(ledger.raw, ledger.account, "balance_refresh")
+        assert shown["balance"]["current"] == {"usd": 200}
+
+
 def test_a_chain_may_be_told_backwards(ledger):
     ledger.give(statement(correction("20240111", "-12.00", "3", "2", "Last")))
     ledger.give(statement(correction("20240110", "-11.00", "2", "1", "Middle"))).give(statement(COFFEE))
@@ -364,6 +413,15 @@ def test_a_hold_becomes_what_its_posting_was_corrected_to(ledger):
     for order in (rows, rows[::-1]):
         ledger.give(statement(*order, holds=[again], moment="20240303"))
         assert (-8000, "usd", "Hotel, again", "pending") in ledger.standing() and len(ledger.standing()) == 2
+
+
+@pytest.mark.parametrize("action", ["REPLACE", "DELETE"])
+def test_a_hold_ends_with_a_posting_that_was_awaited(ledger, action):
+    ledger.give(statement(holds=[pending("20240228", "-80.00", "Hotel, held", "R1")], moment="20240229"))
+    ledger.give(statement(correction("20240302", "-95.00", "8", "5", "Hotel", action), TEA))
+    ledger.give(statement(posting()))
+    tea = (-700, "usd", "Tea", "posted")
+    assert ledger.standing() == ([tea] if action == "DELETE" else [(-9500, "usd", "Hotel", "posted"), tea])
 
 
 def test_a_hold_ends_with_its_posting_that_was_corrected_before(ledger):
