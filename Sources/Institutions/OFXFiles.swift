@@ -157,7 +157,7 @@ public struct OFXFiles: BalanceProviding, TransactionProviding {
     ) throws(ConnectorError) -> [OFXStatement] {
         let accounts = index.accounts.map(\.account)
         // A file that says less may be of an account that was told by more.
-        let vague = accounts.filter { $0.exacterKeys.contains { mark($0) == account.id } }
+        let vague = accounts.filter { $0.otherKeys.contains { mark($0) == account.id } }
         guard let found = accounts.first(where: { mark($0.key) == account.id }) ?? (vague.count == 1 ? vague[0] : nil)
         else { throw .accountClosed }
         return index.statements.filter { $0.account.key == found.key }

@@ -21,7 +21,7 @@ struct OFXIndex: Sendable, Codable {
     var serverTime: Int64?
     /// By the place of the account.
     private var corrections: [Int: OFXCorrections]?
-    /// What is pending and posted in the same file: when, by the place of the account and ``OFXPage/settling``.
+    /// What is pending and posted in the same file: when, by the place of the account as ``OFXPage`` notes it.
     private var settled: [Int: [String: Int64]]?
     var transactions = 0
     /// The lines of the first transactions that cannot be read, and how many there are.
@@ -246,8 +246,7 @@ struct OFXIndex: Sendable, Codable {
                     let isNamed = raw.fitid.map { reading.corrected[place]?.contains($0) ?? false } ?? false
                     let currency = statement.usableCurrency ?? reading.currency
                     corrections[place, default: .init()].add(raw, readable, currency: currency, isNamed: isNamed)
-                    guard let readable, let name = OFXPage.settling(raw, readable), !raw.isDeletion else { continue }
-                    settled[place, default: [:]][name] = max(settled[place]?[name] ?? 0, readable.day.seconds)
+                    OFXPage.settle(&settled[place, default: [:]], by: raw, readable)
                 }
                 guard corrections.values.reduce(0, { $0 + $1.count }) <= Self.maximumNamed else {
                     throw Self.tooManyNamed

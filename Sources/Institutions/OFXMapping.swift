@@ -24,7 +24,7 @@ extension OFXAccount {
 
     /// The keys that it may have in a file that says less, and more: not every file says the type.
     var formerKeys: [String] { kind != .bank || type.isEmpty ? [] : [key(of: "")] }
-    var exacterKeys: [String] { kind != .bank || !type.isEmpty ? [] : Self.types.map(key(of:)) }
+    var otherKeys: [String] { kind != .bank || !type.isEmpty ? [] : Self.types.map(key(of:)) }
 
     /// Whether a statement of this account answers the question for another's: a bank may leave out what it was told,
     /// write zeros before a number, or hide all of it but the end.
@@ -72,7 +72,7 @@ extension OFXAccount {
         return BankAccount(
             id: mark(key),
             formerIDs: formerKeys.map(mark),
-            otherIDs: exacterKeys.map(mark),
+            otherIDs: otherKeys.map(mark),
             displayName: description ?? [word, last4].compactMap { $0 }.joined(separator: " "),
             last4: last4,
             category: category,
