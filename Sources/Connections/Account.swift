@@ -58,7 +58,7 @@ public struct Account: Sendable {
         public fileprivate(set) var supportsPayments: Bool
         /// What is told of the account's numbers, as JSON; nil where there are none.
         fileprivate(set) var numbers: String?
-        /// The institution did not say which there are: what is known of an account that was linked before stays.
+        /// The institution did not say which there are: ``Account/remembered(_:at:of:_:)`` puts in what is known.
         let areNumbersUnknown: Bool
         /// When the institution will end the link, seconds since the Unix epoch.
         public fileprivate(set) var expectedDeactivation: Int64?
@@ -370,10 +370,6 @@ public struct Account: Sendable {
     ) throws {
         let before = self
         self.details = details
-        if details.areNumbersUnknown {
-            self.details.numbers = before.details.numbers
-            self.details.supportsPayments = before.details.supportsPayments
-        }
         self.authorization = authorization.id
         permissions = configuration.permissions
         if !permissions.contains(Refresh.Feature.transactions.permission) { subscriptions = [] }
@@ -931,7 +927,9 @@ public struct Account: Sendable {
             guard details.isCategoryGuessed || details.areNumbersUnknown,
                 let known = try find(details, at: institution, of: holder, session.scope, db)
             else { return details }
-            if details.areNumbersUnknown { details.supportsPayments = known.details.supportsPayments }
+            if details.areNumbersUnknown {
+                (details.numbers, details.supportsPayments) = (known.details.numbers, known.details.supportsPayments)
+            }
             return details.isCategoryGuessed ? details.taken(as: known.details) : details
         }
     }

@@ -149,6 +149,41 @@ struct LinkingTests {
         #expect(try await stage.eventTypes().last == "financial_connections.account.reactivated")
     }
 
+    @Test(
+        "keeps the numbers that are known where the bank does not say just now which there are",
+        arguments: Store.allCases
+    )
+    func unknownNumbers(store: Store) async throws {
+        let stage = try await Stage(store)
+        let customer = try await stage.createCustomer()
+        let number = Account.Number(identifierType: "account_number", status: "transactable", expectedExpiry: nil)
+        let more = "permissions[]=payment_method"
+        let id = try await stage.linkedAccount(customer, more, details: Stage.details("1", numbers: [number]))
+        let before = try await stage.account(id)
+        #expect(before["account_numbers"] != .null)
+        let unknown = Account.Details(
+            institutionAccount: "1",
+            displayName: "Account 1",
+            last4: "6789",
+            category: "cash",
+            subcategory: "checking",
+            supportsPayments: false,
+            numbers: nil,
+            areNumbersUnknown: true,
+            expectedDeactivation: nil,
+            closesAfterLinking: false
+        )
+        let (session, _) = try await stage.createSession(customer, more)
+        let shown = try await stage.database.read { db in
+            try Account.remembered([unknown], at: "fcinst_1", of: session, db)
+        }
+        #expect(shown.map(\.supportsPayments) == [true], "so that a Session that wants payments takes it")
+        #expect(try await stage.link(shown, to: session) == [id])
+        let after = try await stage.account(id)
+        #expect(after["account_numbers"] == before["account_numbers"])
+        #expect(after["supported_payment_method_types"] == before["supported_payment_method_types"])
+    }
+
     @Test("keeps the accounts of a deleted customer in the lists", arguments: Store.allCases)
     func deletedHolder(store: Store) async throws {
         let stage = try await Stage(store)
