@@ -37,6 +37,12 @@ final class SQLiteDriver: Sendable {
         /// Whether a drain is under way; it looks at `waiting` again before it ends.
         var isDraining = false
         var isClosed = false
+
+        mutating func take(_ limit: Int) -> ArraySlice<any PendingWrite> {
+            let taken = waiting.prefix(limit)
+            waiting.removeFirst(taken.count)
+            return taken
+        }
     }
 
     private struct Readers {
@@ -125,7 +131,8 @@ final class SQLiteDriver: Sendable {
     // MARK: Writing
 
     func write<T: Sendable>(_ body: @escaping @Sendable (Connection) throws -> T) async throws -> T {
-        try await withCheckedThrowingContinuation { continuation in
+        // Each write that is enqueued is finished once, whatever becomes of it.
+        try await withUnsafeThrowingContinuation { continuation in
             enqueue(Write(body: body, continuation: continuation))
         }
     }
@@ -150,18 +157,16 @@ final class SQLiteDriver: Sendable {
     /// Commits batch after batch until nothing waits.
     private func drain() {
         while true {
-            let batch = queue.withLock { queue -> [any PendingWrite] in
-                let batch = Array(queue.waiting.prefix(Self.batchCapacity))
-                queue.waiting.removeFirst(batch.count)
-                if batch.isEmpty { queue.isDraining = false }
-                return batch
+            var batch = queue.withLock { queue in
+                if queue.waiting.isEmpty { queue.isDraining = false }
+                return queue.take(Self.batchCapacity)
             }
             if batch.isEmpty { return }
             var failure: (any Error)?
             do {
                 try withWriter { session in
                     do {
-                        try Self.translating { try commit(batch, session) }
+                        try Self.translating { try commit(&batch, session) }
                     } catch {
                         if session.isInTransaction { _ = try? session.execute("ROLLBACK") }
                         throw error
@@ -179,11 +184,19 @@ final class SQLiteDriver: Sendable {
     /// Runs the batch in one transaction. Only where one of its writes fails is it run again with a savepoint around
     /// each: savepoints cost a copy of every page that is changed, and most batches need none.
     /// - Throws: where the transaction as a whole failed; then none of the batch is on disk.
-    private func commit(_ batch: [any PendingWrite], _ session: SQLiteSession) throws {
+    /// - Parameter batch: what came while it ran goes along and is appended.
+    private func commit(_ batch: inout ArraySlice<any PendingWrite>, _ session: SQLiteSession) throws {
         let connection = Connection(session)
         session.wakes = []
         try session.execute("BEGIN IMMEDIATE")
-        if !batch.allSatisfy({ $0.run(connection) }) {
+        var next = batch
+        var isGood = true
+        while isGood && !next.isEmpty {
+            isGood = next.allSatisfy { $0.run(connection) }
+            next = queue.withLock { $0.take(isGood ? Self.batchCapacity - batch.count : 0) }
+            batch += next
+        }
+        if !isGood {
             if session.isInTransaction { try session.execute("ROLLBACK") }
             try session.execute("BEGIN IMMEDIATE")
             for write in batch {
@@ -252,11 +265,11 @@ private protocol PendingWrite: AnyObject, Sendable {
 
 private final class Write<T: Sendable>: PendingWrite, @unchecked Sendable {
     private let body: @Sendable (Connection) throws -> T
-    private let continuation: CheckedContinuation<T, any Error>
+    private let continuation: UnsafeContinuation<T, any Error>
     // Touched by the writer's thread alone: set by a run, read in `finish`.
     private var result: Result<T, any Error>?
 
-    init(body: @escaping @Sendable (Connection) throws -> T, continuation: CheckedContinuation<T, any Error>) {
+    init(body: @escaping @Sendable (Connection) throws -> T, continuation: UnsafeContinuation<T, any Error>) {
         self.body = body
         self.continuation = continuation
     }

@@ -254,6 +254,36 @@ struct DatabaseTests {
         #expect(commits < writes / 2)
     }
 
+    @Test("Writes that come while another runs go along with it, and one that fails undoes none of the others")
+    func joined() async throws {
+        let database = try open()
+        let before = try folder.commits()
+        let asked = Count()
+        let others = Mutex<[Task<Void, any Error>]>([])
+        try await database.write { db in
+            try db.insert(0)
+            // It is run a second time, because one of the others fails.
+            guard asked.next() == 1 else { return }
+            for number in 1...5 {
+                // Begins at once, and so waits for the writer before this write goes on.
+                let other = Task.immediate {
+                    try await database.write { db in
+                        try db.insert(number)
+                        if number == 3 { throw Refusal(number: number) }
+                    }
+                }
+                others.withLock { $0.append(other) }
+            }
+        }
+        let ends = others.withLock { $0 }
+        for (index, other) in ends.enumerated() {
+            let result = await other.result
+            #expect(refusal { try result.get() } == (index == 2 ? 3 : nil))
+        }
+        #expect(try await database.read { try $0.numbers() } == [0, 1, 2, 4, 5])
+        #expect(try folder.commits() - before == 1)
+    }
+
     @Test("The log is folded into the file while writes go on, and stays within its bound")
     func checkpoints() async throws {
         let database = try open()
