@@ -9,8 +9,11 @@ public import Database
 public enum Migrations {
     public static let all: [Migration] = [
         first, moving, data, webhooks, institutionsPages, revocations, uploads, covering, withEvents, failures,
-        answeredWith, formerNames,
+        answeredWith, formerNames, recipes,
     ]
+
+    /// What the answer under a key is rendered from again; its `body` is empty then.
+    private static let recipes = Migration(["ALTER TABLE idempotency ADD COLUMN recipe TEXT"])
 
     /// What institutions called transactions before, and the transaction that stands for each name now; none where it
     /// is empty.

@@ -92,7 +92,7 @@ public struct Resealing: Sendable {
                 """
                 SELECT merchant, livemode, \(column.owner), \(column.column) FROM \(column.table)
                 WHERE (merchant, livemode, \(column.owner)) > (\(place.merchant), \(place.livemode), \(place.owner))
-                AND \(column.column) IS NOT NULL AND substr(\(column.column), 1, 5) <> \(ring.newestMark)
+                AND length(\(column.column)) > 0 AND substr(\(column.column), 1, 5) <> \(ring.newestMark)
                 ORDER BY merchant, livemode, \(column.owner) LIMIT \(Self.batch)
                 """
             ) { row in

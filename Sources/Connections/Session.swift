@@ -154,8 +154,8 @@ public struct Session: Sendable {
 
     /// A Session that is about to be made, with all that needs no database: the writer's thread, for which everybody
     /// waits, neither seals nor puts a statement together.
-    public struct Draft: Sendable {
-        fileprivate let session: Session
+    public final class Draft: Sendable {
+        public let session: Session
         public let secret: String
         fileprivate let insertion: SQL
 
@@ -163,8 +163,8 @@ public struct Session: Sendable {
         public init(_ request: Request, lifetime: Int64, in scope: Scope, _ world: World, _ ring: KeyRing) throws {
             let id = world.id(.session)
             let now = world.now()
-            let moment = id.dropFirst(idBeginning.count).prefix(Identifier.momentLetters)
-            secret = world.secret(secretPrefix + moment, length: secretLetters)
+            let moment = id.utf8.dropFirst(idBeginning.utf8.count).prefix(Identifier.momentLetters)
+            secret = world.secret(secretPrefix + String(Substring(moment)), length: secretLetters)
             session = Session(
                 id: id,
                 scope: scope,
@@ -180,18 +180,20 @@ public struct Session: Sendable {
 
         /// The JSON of the new Session, which has linked nothing yet, with nothing expanded.
         public func write(to json: inout JSONWriter, _ version: APIVersion) {
-            let none = Linked(accounts: Page(elements: [], hasMore: false), count: 0, token: nil)
-            session.write(to: &json, for: .server(version), secret, none) { json in
-                session.holder.write("account_holder", to: &json)
-            }
+            session.writeNew(to: &json, version, secret)
+        }
+
+        /// What ``Session/writeNew(_:to:in:_:_:)`` writes the same JSON from, once the Session is made.
+        public func recipe(_ version: APIVersion) -> String {
+            "\(session.id) \(version.description)"
         }
     }
 
+    /// Makes ``Draft/session``.
     /// - Throws: `resource_missing` where there is no such account holder.
-    public static func create(_ draft: Draft, _ db: Connection) throws -> Session {
+    public static func create(_ draft: Draft, _ db: Connection) throws {
         try draft.session.holder.check(in: draft.session.scope, db)
         try db.execute(draft.insertion)
-        return draft.session
     }
 
     /// - Throws: `session_expired` where the flow may no longer be used: its time is over, or it is done.
@@ -427,7 +429,7 @@ public struct Session: Sendable {
         _ db: Connection,
         _ ring: KeyRing
     ) throws {
-        let secret = String(decoding: try ring.open(sealedSecret, for: .clientSecret, owner: id), as: UTF8.self)
+        let secret = try secret(ring)
         let accounts = try Account.page(
             PageRequest(limit: Self.embeddedAccounts),
             .session(id),
@@ -443,6 +445,28 @@ public struct Session: Sendable {
         try write(to: &json, for: audience, secret, linked) { json in
             try holder.write("account_holder", to: &json, expanding: expansion["account_holder"], in: scope, db)
         }
+    }
+
+    /// Writes a Session as it was when it was new, whatever became of it: all of that is in what never changes of it.
+    public static func writeNew(
+        _ recipe: String,
+        to json: inout JSONWriter,
+        in scope: Scope,
+        _ db: Connection,
+        _ ring: KeyRing
+    ) throws {
+        let (id, version) = (recipe.prefix { $0 != " " }, recipe.drop { $0 != " " }.dropFirst())
+        let session = try find(String(id), at: .path(param: "session"), in: scope, db)
+        session.writeNew(to: &json, try APIVersion(header: String(version)), try session.secret(ring))
+    }
+
+    private func writeNew(to json: inout JSONWriter, _ version: APIVersion, _ secret: String) {
+        let none = Linked(accounts: Page(elements: [], hasMore: false), count: 0, token: nil)
+        write(to: &json, for: .server(version), secret, none) { json in holder.write("account_holder", to: &json) }
+    }
+
+    private func secret(_ ring: KeyRing) throws -> String {
+        String(decoding: try ring.open(sealedSecret, for: .clientSecret, owner: id), as: UTF8.self)
     }
 
     private func write(

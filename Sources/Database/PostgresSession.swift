@@ -27,7 +27,7 @@
 
         private let handle: OpaquePointer
         private let canceller: OpaquePointer?
-        private var prepared: [String: String] = [:]
+        private var prepared: [SQL.Source: String] = [:]
         /// What opens the transaction, until its first statement takes it along.
         private var opening: String?
         /// The hints of the transaction that is open.
@@ -212,8 +212,8 @@
                 guard PQsendQueryParams(handle, opening, 0, nil, nil, nil, nil, 0) == 1 else { throw lost() }
                 sent += 1
             }
-            let name = prepared[sql.text] ?? "s\(prepared.count)"
-            let isNew = prepared[sql.text] == nil
+            let name = prepared[sql.source] ?? "s\(prepared.count)"
+            let isNew = prepared[sql.source] == nil
             if isNew {
                 let types = sql.binds.map(\.postgresType)
                 let text = Self.numbered(SQL.render(sql.text, tokens: Self.tokens))
@@ -230,7 +230,7 @@
                 let status = PQresultStatus(last)
                 let isGood = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK
                 if !isGood && failure == nil { failure = PostgresError(last, handle) }
-                if isGood && isNew && index == sent - 2 { prepared[sql.text] = name }
+                if isGood && isNew && index == sent - 2 { prepared[sql.source] = name }
             }
             while let end = try next() {
                 defer { PQclear(end) }

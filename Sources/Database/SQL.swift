@@ -13,23 +13,58 @@
 /// | `{clustered}` | `STRICT, WITHOUT ROWID` | nothing | rows lie in the tree of their key: one insert fewer |
 /// | `{skipLocked}` | nothing | `FOR UPDATE SKIP LOCKED` | SQLite has one writer |
 public struct SQL: Sendable, ExpressibleByStringInterpolation {
-    public let text: String
+    let source: Source
     public let binds: [Value]
+
+    public var text: String { source.text }
 
     /// A text that is put together from names of the schema alone.
     init(text: String, binds: [Value] = []) {
-        self.text = text
+        source = Source(text)
         self.binds = binds
     }
 
     public init(stringLiteral value: String) {
-        text = value
-        binds = []
+        self.init(text: value)
     }
 
     public init(stringInterpolation: StringInterpolation) {
-        text = stringInterpolation.text
+        source = stringInterpolation.source
         binds = stringInterpolation.binds
+    }
+
+    /// A statement's text, in the pieces in which the program holds it: what a prepared statement is found by. To put
+    /// its text together and read all of it each time would take a good part of the time in which a statement runs;
+    /// pieces of the program are equal by where they lie.
+    struct Source: Hashable {
+        private var pieces: [String] = []
+        /// Bytes of UTF-8.
+        private var count = 0
+
+        init(_ text: String) {
+            append(text)
+        }
+
+        fileprivate init(capacity: Int) {
+            pieces.reserveCapacity(capacity)
+        }
+
+        fileprivate mutating func append(_ piece: String) {
+            pieces.append(piece)
+            count += piece.utf8.count
+        }
+
+        fileprivate mutating func append(_ part: Source) {
+            pieces += part.pieces
+            count += part.count
+        }
+
+        var text: String { pieces.joined() }
+
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(count)
+            hasher.combine(pieces.count)
+        }
     }
 
     /// What a statement may carry: the three types that both engines store alike, and null.
@@ -41,21 +76,21 @@ public struct SQL: Sendable, ExpressibleByStringInterpolation {
     }
 
     public struct StringInterpolation: StringInterpolationProtocol {
-        fileprivate var text: String
+        fileprivate var source: Source
         fileprivate var binds: [Value] = []
 
         public init(literalCapacity: Int, interpolationCount: Int) {
-            text = ""
-            text.reserveCapacity(literalCapacity + interpolationCount)
-            binds.reserveCapacity(interpolationCount)
+            // A literal before each value and one behind the last, with room for a part with a few values of its own.
+            source = Source(capacity: 2 * interpolationCount + 9)
+            binds.reserveCapacity(interpolationCount + 4)
         }
 
         public mutating func appendLiteral(_ literal: String) {
-            text += literal
+            source.append(literal)
         }
 
         private mutating func bind(_ value: Value) {
-            text.append("?")
+            source.append("?")
             binds.append(value)
         }
 
@@ -71,7 +106,7 @@ public struct SQL: Sendable, ExpressibleByStringInterpolation {
 
         /// A part of a statement that was itself written as `SQL`, with its binds.
         public mutating func appendInterpolation(_ part: SQL) {
-            text += part.text
+            source.append(part.source)
             binds += part.binds
         }
     }

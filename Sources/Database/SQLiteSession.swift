@@ -12,7 +12,7 @@ final class SQLiteSession: @unchecked Sendable {
     ]
 
     private let handle: OpaquePointer
-    private var prepared: [StatementKey: Statement] = [:]
+    private var prepared: [SQL.Source: Statement] = [:]
     /// The length of the write-ahead log after the last commit, in pages; see ``leaveCheckpoints()``.
     private(set) var logLength = 0
     /// The hints of the transaction that is open.
@@ -56,7 +56,7 @@ final class SQLiteSession: @unchecked Sendable {
 
     /// Runs a query and hands each row to `each`, until it answers false.
     func query(_ sql: SQL, _ each: (OpaquePointer) throws -> Bool) throws {
-        let statement = try statement(sql.text)
+        let statement = try statement(sql.source)
         defer {
             sqlite3_reset(statement.handle)
             sqlite3_clear_bindings(statement.handle)
@@ -117,36 +117,22 @@ final class SQLiteSession: @unchecked Sendable {
         )
     }
 
-    private func statement(_ text: String) throws -> Statement {
-        let key = StatementKey(text: text)
-        if let statement = prepared[key] {
+    private func statement(_ source: SQL.Source) throws -> Statement {
+        if let statement = prepared[source] {
             precondition(sqlite3_stmt_busy(statement.handle) == 0, "a statement is run while its own rows are read")
             return statement
         }
         var pointer: OpaquePointer?
-        let rendered = SQL.render(text, tokens: Self.tokens)
+        let rendered = SQL.render(source.text, tokens: Self.tokens)
         let code = sqlite3_prepare_v3(handle, rendered, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &pointer, nil)
         guard code == SQLITE_OK, let pointer else { throw failure(code) }
         let statement = Statement(pointer)
-        prepared[key] = statement
+        prepared[source] = statement
         return statement
     }
 
     private func failure(_ code: Int32) -> SQLiteError {
         SQLiteError(code: code, message: String(cString: sqlite3_errmsg(handle)))
-    }
-}
-
-/// The text of a statement, told apart by its length and its end before it is compared: to take all of it into a hash
-/// each time costs more than what the statement does.
-private struct StatementKey: Hashable {
-    let text: String
-
-    func hash(into hasher: inout Hasher) {
-        hasher.combine(text.utf8.count)
-        text.utf8.withContiguousStorageIfAvailable { bytes in
-            hasher.combine(bytes: UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: bytes.suffix(32))))
-        }
     }
 }
 

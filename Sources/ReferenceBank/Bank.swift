@@ -227,7 +227,7 @@ struct Fields: Sendable {
         form = try Form.decode(Array(query.utf8))
     }
 
-    var isEmpty: Bool { form.keys.isEmpty }
+    var isEmpty: Bool { form.members.isEmpty }
 
     subscript(name: String) -> String? {
         guard case .value(let value)? = form[name], !value.isEmpty else { return nil }

@@ -26,6 +26,8 @@ public struct KeyRing: Sendable {
 
     private struct Key: Sendable {
         let id: UInt32
+        /// What everything that it has sealed begins with.
+        let header: [UInt8]
         let derived: [Purpose: SymmetricKey]
         let fingerprint: SymmetricKey
         let named: SymmetricKey
@@ -49,6 +51,7 @@ public struct KeyRing: Sendable {
             keys.append(
                 Key(
                     id: id,
+                    header: withUnsafeBytes(of: id.bigEndian) { [Self.format] + $0 },
                     derived: Dictionary(uniqueKeysWithValues: derived),
                     fingerprint: Self.derive(master, "fingerprint"),
                     named: Self.derive(master, "named-secret")
@@ -76,23 +79,20 @@ public struct KeyRing: Sendable {
     }
 
     /// The bytes with which everything begins that the newest key has sealed.
-    public var newestMark: [UInt8] { keys.first.map { Self.header($0) } ?? [] }
-
-    private static func header(_ key: Key) -> [UInt8] {
-        withUnsafeBytes(of: key.id.bigEndian) { [format] + $0 }
-    }
+    public var newestMark: [UInt8] { keys.first?.header ?? [] }
 
     /// - Parameter owner: the id of the row that the sealed bytes are stored in.
     public func seal(_ secret: [UInt8], for purpose: Purpose, owner: String) throws(VaultError) -> [UInt8] {
         guard let key = keys.first, let derived = key.derived[purpose] else { throw .badKeyRing }
-        var sealed = Self.header(key)
-        sealed.reserveCapacity(Self.headerLength + secret.count + 28)
         do {
-            let context = Self.context(sealed, purpose, owner)
+            let context = Self.context(key.header, purpose, owner)
             // 96 bits of chance, as the standard has it.
             let nonce = try AES.GCM.Nonce(data: SystemChance.bytes(count: 12))
             let box = try AES.GCM.seal(secret, using: derived, nonce: nonce, authenticating: context)
             guard let combined = box.combined else { throw VaultError.cannotSeal }
+            var sealed: [UInt8] = []
+            sealed.reserveCapacity(Self.headerLength + combined.count)
+            sealed.append(contentsOf: key.header)
             combined.withUnsafeBytes { sealed.append(contentsOf: $0) }
             return sealed
         } catch {
@@ -116,7 +116,9 @@ public struct KeyRing: Sendable {
     }
 
     private static func context(_ header: [UInt8], _ purpose: Purpose, _ owner: String) -> [UInt8] {
-        var context = header
+        var context: [UInt8] = []
+        context.reserveCapacity(header.count + purpose.rawValue.utf8.count + 1 + owner.utf8.count)
+        context.append(contentsOf: header)
         context.append(contentsOf: purpose.rawValue.utf8)
         context.append(UInt8(ascii: "|"))
         context.append(contentsOf: owner.utf8)

@@ -14,32 +14,41 @@ public enum Secret {
         length: Int,
         using random: inout some RandomNumberGenerator
     ) -> String {
-        var letters = Array(prefix.utf8)
         // Ten letters out of one number, each as likely as any other: numbers beyond the last whole multiple are thrown
         // away.
         let groups: UInt64 = 839_299_365_868_340_224  // 62 to the power of 10
         let limit = groups * (UInt64.max / groups)
-        var rest = length
-        while rest > 0 {
-            var number = random.next()
-            guard number < limit else { continue }
-            for _ in 0..<min(rest, 10) {
-                letters.append(alphabet[Int(number % 62)])
-                number /= 62
+        let count = prefix.utf8.count + length
+        return String(unsafeUninitializedCapacity: count) { letters in
+            var end = letters.update(fromContentsOf: prefix.utf8)
+            while end < count {
+                var number = random.next()
+                guard number < limit else { continue }
+                for _ in 0..<min(count - end, 10) {
+                    letters[end] = alphabet[Int(number % 62)]
+                    number /= 62
+                    end += 1
+                }
             }
-            rest -= 10
+            return count
         }
-        return String(decoding: letters, as: UTF8.self)
     }
 
     /// SHA-256, for secrets that are random and long enough that nobody can try them all.
     public static func digest(_ secret: String) -> [UInt8] {
-        digest(Array(secret.utf8))
+        var secret = secret
+        return secret.withUTF8 { digest(UnsafeRawBufferPointer($0)) }
     }
 
     /// SHA-256 of a whole message.
     public static func digest(_ message: [UInt8]) -> [UInt8] {
-        SHA256.hash(data: message).withUnsafeBytes { [UInt8]($0) }
+        message.withUnsafeBytes(digest)
+    }
+
+    private static func digest(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
+        var hash = SHA256()
+        hash.update(bufferPointer: bytes)
+        return hash.finalize().withUnsafeBytes { [UInt8]($0) }
     }
 
     /// Bytes as letters and digits, one each.

@@ -81,7 +81,7 @@ struct BankReturn: Sendable {
     private static func fields(_ text: [UInt8]) throws -> [String: String] {
         let form = try Form.decode(text)
         var fields: [String: String] = [:]
-        for key in form.keys { if case .value(let value)? = form[key] { fields[key] = value } }
+        for member in form.members { if case .value(let value) = member.node { fields[member.key] = value } }
         return fields
     }
 

@@ -158,45 +158,32 @@ struct Endpoint: Sendable {
         _ requestID: String
     ) async throws -> Call {
         let credential = try Authenticator.credential(request.headers)
-        let (scope, key, flow) = try await authenticate(credential, request.headers)
+        let caller = try await authenticate(credential, request.headers)
         let version = try version(request.headers)
         let isPost = request.method == .post
         let isForm = isPost && route.content == .form
         let text = isForm ? try await Self.body(of: request) : Array((request.uri.query ?? "").utf8)
-        let form = try Form.decode(text)
-        // Clients are idempotent by the Session's state; a person must not get at the merchant's keys.
-        let idempotencyKey = isPost && !route.isForClients ? try Self.idempotencyKey(request.headers) : nil
         return Call(
-            service: service,
-            scope: scope,
-            key: key,
-            version: version,
+            request,
+            to: route,
+            context.parameters,
             requestID: requestID,
-            host: request.head.authority,
-            idempotencyKey: idempotencyKey,
-            form: form,
-            fingerprint: {
-                var canonical = Array("\(request.method.rawValue) \(request.uri.path)\n".utf8)
-                canonical.reserveCapacity(1024)
-                form.appendCanonical(to: &canonical)
-                return Secret.digest(canonical)
-            },
-            id: Self.decoded(context.parameters.get("id") ?? ""),
-            inner: Self.decoded(context.parameters.get("inner") ?? ""),
-            flow: flow,
-            isFromOwnPage: request.headers.isFromOwnPage,
-            file: route.content == .file
-                ? (request.body, request.headers[.contentLength].flatMap { Int($0) }) : nil
+            by: caller,
+            version,
+            // Clients are idempotent by the Session's state; a person must not get at the merchant's keys.
+            idempotencyKey: isPost && !route.isForClients ? try Self.idempotencyKey(request.headers) : nil,
+            try Form.decode(text),
+            service
         )
     }
 
     private func authenticate(
         _ credential: String,
         _ headers: HTTPFields
-    ) async throws -> (scope: Scope, key: APIKey?, flow: FlowToken?) {
+    ) async throws -> Call.Caller {
         if case .client = route.access, credential.hasPrefix(FlowToken.prefix) {
             let token = try FlowToken(credential, service.ring)
-            return (token.scope, nil, token)
+            return Call.Caller(scope: token.scope, key: nil, flow: token)
         }
         let key = try await service.authenticator.authenticate(credential, for: route.access)
         if case .testHelper = route.access, key.scope.livemode { throw unknownRoute }
@@ -209,7 +196,7 @@ struct Endpoint: Sendable {
                     + "that account does not exist). Application access may have been revoked."
             )
         }
-        return (key.scope, key, nil)
+        return Call.Caller(scope: key.scope, key: key, flow: nil)
     }
 
     private var unknownRoute: StripeError {
@@ -270,10 +257,6 @@ struct Endpoint: Sendable {
         return name.isEmpty || name == formType
     }
 
-    private static func decoded(_ segment: String) -> String {
-        segment.utf8.contains(UInt8(ascii: "%")) ? Form.percentDecoded(segment) ?? segment : segment
-    }
-
     // MARK: The answer
 
     private static func response(_ answer: Answer, requestID: String, _ call: Call) -> Response {
@@ -308,11 +291,12 @@ struct Endpoint: Sendable {
     }
 
     private static func common(_ requestID: String) -> HTTPFields {
-        [
-            .contentType: "application/json",
-            .cacheControl: "no-cache, no-store",
-            .requestID: requestID,
-        ]
+        var headers = HTTPFields()
+        headers.reserveCapacity(8)
+        headers.append(HTTPField(name: .contentType, value: "application/json"))
+        headers.append(HTTPField(name: .cacheControl, value: "no-cache, no-store"))
+        headers.append(HTTPField(name: .requestID, value: requestID))
+        return headers
     }
 
     /// Browsers ask before they call the client routes from a merchant's page, and send and take no cookie there.

@@ -103,7 +103,8 @@ struct Pages: Sendable {
                     service.world,
                     service.ring
                 )
-                let session = try Session.create(draft, db)
+                try Session.create(draft, db)
+                let session = draft.session
                 let token = try FlowToken(session, end: .page, service.world).text(service.ring)
                 return Call.answer { json in
                     json.object { json in

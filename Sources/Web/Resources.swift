@@ -61,11 +61,18 @@ enum Sessions {
         let draft = try Session.Draft(request, lifetime: lifetime, in: call.scope, service.world, service.ring)
         if expansion.isEmpty {
             let answer = Call.answer { json in draft.write(to: &json, version) }
-            return try await call.write(answering: answer) { db in _ = try Session.create(draft, db) }
+            return try await call.write(
+                answering: answer,
+                from: draft.recipe(version),
+                again: { [scope = call.scope] recipe, db, json in
+                    try Session.writeNew(recipe, to: &json, in: scope, db, service.ring)
+                },
+                { db in try Session.create(draft, db) }
+            )
         }
         return try await call.write { db, json in
-            let session = try Session.create(draft, db)
-            try session.write(to: &json, for: .server(version), expanding: expansion, db, service.ring)
+            try Session.create(draft, db)
+            try draft.session.write(to: &json, for: .server(version), expanding: expansion, db, service.ring)
         }
     }
 

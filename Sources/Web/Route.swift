@@ -50,29 +50,80 @@ struct Route: Sendable {
 }
 
 /// One request, authenticated and decoded.
-struct Call: Sendable {
+final class Call: Sendable {
     let service: Service
-    let scope: Scope
-    /// The key that was used; nil for a flow token.
-    let key: APIKey?
     let version: APIVersion
     let requestID: String
+    let idempotencyKey: String?
+    /// A digest of the method, the path and the parameters; empty where there is no idempotency key.
+    private let fingerprint: [UInt8]
+    let form: FormMap
     /// The request's `Host`, unchecked.
     let host: String?
-    let idempotencyKey: String?
-    let form: FormMap
-    /// A digest of the method, the path and the parameters.
-    let fingerprint: @Sendable () -> [UInt8]
+    private let caller: Caller
+    private let headers: HTTPFields
+    private let segments: FlatDictionary<Substring, Substring>
+    /// What was sent to a route that takes a file.
+    let file: RequestBody?
+
+    /// What a credential proved.
+    struct Caller {
+        let scope: Scope
+        /// The key that was used; nil for a flow token.
+        let key: APIKey?
+        /// What a client's flow token says, nil for every other credential.
+        let flow: FlowToken?
+    }
+
+    /// - Parameter segments: those of the path that its route has names for.
+    init(
+        _ request: Request,
+        to route: Route,
+        _ segments: FlatDictionary<Substring, Substring>,
+        requestID: String,
+        by caller: Caller,
+        _ version: APIVersion,
+        idempotencyKey: String?,
+        _ form: FormMap,
+        _ service: Service
+    ) {
+        self.requestID = requestID
+        self.caller = caller
+        self.version = version
+        self.idempotencyKey = idempotencyKey
+        self.form = form
+        self.segments = segments
+        self.service = service
+        fingerprint = idempotencyKey == nil ? [] : Self.fingerprint(request, form)
+        host = request.head.authority
+        headers = request.headers
+        file = route.content == .file ? request.body : nil
+    }
+
+    var scope: Scope { caller.scope }
+    var key: APIKey? { caller.key }
+    var flow: FlowToken? { caller.flow }
     /// The id in the path, empty where there is none.
-    let id: String
+    var id: String { segment("id") }
     /// The id of a part of that, empty where there is none.
-    let inner: String
-    /// What a client's flow token proved, nil for every other credential.
-    let flow: FlowToken?
+    var inner: String { segment("inner") }
     /// Whether a page of ours asks.
-    let isFromOwnPage: Bool
-    /// The file of a route that takes one, and how long the client says that it is.
-    let file: (body: RequestBody, length: Int?)?
+    var isFromOwnPage: Bool { headers.isFromOwnPage }
+    /// How long the client says that its body is.
+    var length: Int? { headers[.contentLength].flatMap { Int($0) } }
+
+    private func segment(_ name: String) -> String {
+        guard let segment = segments[name[...]].map(String.init) else { return "" }
+        return segment.utf8.contains(UInt8(ascii: "%")) ? Form.percentDecoded(segment) ?? segment : segment
+    }
+
+    private static func fingerprint(_ request: Request, _ form: FormMap) -> [UInt8] {
+        var canonical: [UInt8] = []
+        canonical.reserveCapacity(512)
+        for part in [request.method.rawValue, " ", request.uri.path, "\n"] { canonical.append(contentsOf: part.utf8) }
+        form.appendCanonical(to: &canonical)
+        return Secret.digest(canonical)
+    }
 
     var cause: Cause { Cause(requestID: requestID, idempotencyKey: idempotencyKey) }
 
@@ -106,29 +157,41 @@ struct Call: Sendable {
     }
 
     /// The same where the answer is known before the change is made.
+    /// - Parameters:
+    ///   - recipe: what `again` renders the same answer from, after the change.
     func write(
         answering answer: Answer,
+        from recipe: String,
+        again: @escaping @Sendable (_ recipe: String, Connection, inout JSONWriter) throws -> Void,
         _ body: @escaping @Sendable (Connection) throws -> Void
     ) async throws -> Answer {
-        try await once(answering: answer) { db in
-            try body(db)
-            return answer
-        }
+        try await once(
+            answering: KnownAnswer(answer, recipe: recipe),
+            again: { recipe, db in try Self.answer(db) { db, json in try again(recipe, db, &json) }.body },
+            { db in
+                try body(db)
+                return answer
+            }
+        )
     }
 
     private func once(
-        answering known: Answer? = nil,
+        answering known: KnownAnswer? = nil,
+        again: (@Sendable (_ recipe: String, Connection) throws -> [UInt8])? = nil,
         _ work: @escaping @Sendable (Connection) throws -> Answer
     ) async throws -> Answer {
         guard let idempotencyKey else { return try await service.database.write(work) }
-        return try await Idempotency.once(
+        let use = Idempotency(
             key: idempotencyKey,
-            fingerprint: fingerprint(),
+            fingerprint: fingerprint,
             request: requestID,
             in: scope,
             service.database,
             service.world,
             service.ring,
+            again: again
+        )
+        return try await use.once(
             render: { error in Answer(status: error.status, body: error.body()) },
             answering: known,
             work
@@ -146,7 +209,7 @@ struct Call: Sendable {
 
     /// An answer that needs no database.
     static func answer(status: Int = 200, _ body: (inout JSONWriter) throws -> Void) rethrows -> Answer {
-        var json = JSONWriter(capacity: 2048)
+        var json = JSONWriter(capacity: 960)
         try body(&json)
         return Answer(status: status, body: json.finish())
     }

@@ -114,7 +114,7 @@ enum TestHelpers {
             let form = try? Form.decode(Array(query.utf8))
         else { throw .unsupported }
         var answer: [String: String] = [:]
-        for key in form.keys { if case .value(let value)? = form[key] { answer[key] = value } }
+        for member in form.members { if case .value(let value) = member.node { answer[member.key] = value } }
         guard answer.removeValue(forKey: "state") == attempt.callback.state else { throw .authorizationFailed }
         return answer
     }

@@ -21,10 +21,10 @@ enum Uploads {
     static func receive(_ call: Call) async throws -> Answer {
         let service = call.service
         let limit = service.settings.uploadLimit
-        guard call.flow != nil, let (body, length) = call.file else {
+        guard call.flow != nil, let body = call.file else {
             throw StripeError(status: 403, message: "A file is given with a flow token. It stands in hosted_auth_url.")
         }
-        guard length ?? 0 <= limit else { throw tooLarge(limit) }
+        guard call.length ?? 0 <= limit else { throw tooLarge(limit) }
         let id = try call.lenient.requiredString("id")
         var file = try await service.database.write { db in
             let session = try call.consentedSession(db)

@@ -35,7 +35,7 @@ public struct Expansion: Sendable, Equatable {
             if node == .value("") { return }
             throw .badArray("expand")
         }
-        guard map.keys.count <= 100 else { throw .tooMany("expand", maximum: 100) }
+        guard map.members.count <= 100 else { throw .tooMany("expand", maximum: 100) }
         for (index, element) in map.elements.enumerated() {
             guard case .value(let path) = element else { throw .badString("expand[\(index)]") }
             guard path.utf8.count <= 500 else { throw .tooLong("expand[\(index)]", path, maximum: 500) }

@@ -12,26 +12,34 @@ public enum FormNode: Sendable, Equatable {
 /// What stands under a name: members in the order in which they first came. An array is a map whose keys are all whole
 /// numbers; `a[]=` takes the next one.
 public struct FormMap: Sendable, Equatable {
-    public private(set) var keys: [String] = []
-    // Beside their keys and looked through in turn: a form has a handful, and its number is bounded.
-    private var nodes: [FormNode] = []
+    // Looked through in turn: a form has a handful, and their number is bounded.
+    public private(set) var members: [Member] = []
     private var nextIndex = 0
 
-    public init() {}
-
-    public subscript(key: String) -> FormNode? {
-        keys.firstIndex(of: key).map { nodes[$0] }
+    public struct Member: Sendable, Equatable {
+        public let key: String
+        public fileprivate(set) var node: FormNode
     }
 
+    public init() {
+        // As many as most have, so that they need not grow.
+        members.reserveCapacity(4)
+    }
+
+    public subscript(key: String) -> FormNode? {
+        members.first { $0.key == key }?.node
+    }
+
+    public var keys: [String] { members.map(\.key) }
+
     public var isList: Bool {
-        keys.allSatisfy { key in key.utf8.count <= 4 && key.utf8.allSatisfy { $0 >= 48 && $0 <= 57 } }
+        members.allSatisfy { $0.key.utf8.count <= 4 && $0.key.utf8.allSatisfy { $0 >= 48 && $0 <= 57 } }
     }
 
     /// The elements of an array, in the order of their indices.
     public var elements: [FormNode] {
-        let indices = keys.map { Int($0) ?? 0 }
-        if zip(indices, indices.dropFirst()).allSatisfy({ $0 <= $1 }) { return nodes }
-        return zip(indices, nodes).sorted { $0.0 < $1.0 }.map(\.1)
+        let isSorted = members.indices.dropFirst().allSatisfy { members[$0 - 1].index <= members[$0].index }
+        return (isSorted ? members : members.sorted { $0.index < $1.index }).map(\.node)
     }
 
     /// The same bytes for the same parameters, however they were ordered and spelled.
@@ -41,11 +49,10 @@ public struct FormMap: Sendable, Equatable {
             bytes.append(contentsOf: text.utf8)
         }
         // Few are more than one, and most stand in their order.
-        let isSorted = zip(keys, keys.dropFirst()).allSatisfy { $0 < $1 }
-        let order = isSorted ? Array(keys.indices) : keys.indices.sorted { keys[$0] < keys[$1] }
-        for index in order {
-            append(keys[index])
-            switch nodes[index] {
+        let isSorted = members.indices.dropFirst().allSatisfy { members[$0 - 1].key < members[$0].key }
+        for member in isSorted ? members : members.sorted(by: { $0.key < $1.key }) {
+            append(member.key)
+            switch member.node {
             case .value(let value):
                 bytes.append(0)
                 append(value)
@@ -71,25 +78,24 @@ public struct FormMap: Sendable, Equatable {
         } else if head.count <= 4, let index = Int(key), index >= nextIndex {
             nextIndex = index + 1
         }
-        guard let known = keys.firstIndex(of: key) else {
+        guard let known = members.firstIndex(where: { $0.key == key }) else {
             var node = FormNode.value(value)
             if path.count > 1 {
                 var branch = FormMap()
                 try branch.insert(value, at: path.dropFirst(), of: name)
                 node = .map(branch)
             }
-            keys.append(key)
-            nodes.append(node)
+            members.append(Member(key: key, node: node))
             return
         }
-        switch (nodes[known], path.count > 1) {
+        switch (members[known].node, path.count > 1) {
         case (.value, false):
-            nodes[known] = .value(value)
+            members[known].node = .value(value)
         case (.map(var branch), true):
             // Taken out while it grows, so that it is not copied.
-            nodes[known] = .value("")
+            members[known].node = .value("")
             try branch.insert(value, at: path.dropFirst(), of: name)
-            nodes[known] = .map(branch)
+            members[known].node = .map(branch)
         default:
             throw Self.contradiction(String(decoding: name, as: UTF8.self))
         }
@@ -98,6 +104,11 @@ public struct FormMap: Sendable, Equatable {
     private static func contradiction(_ name: String) -> StripeError {
         StripeError(param: name, message: "Invalid parameter: \(name) is given both as a value and as a container.")
     }
+}
+
+extension FormMap.Member {
+    /// Its place in an array.
+    fileprivate var index: Int { Int(key) ?? 0 }
 }
 
 public enum Form {
@@ -115,6 +126,7 @@ public enum Form {
         // Taken up again for each pair.
         var name: [UInt8] = []
         var path: [Range<Int>] = []
+        path.reserveCapacity(maximumDepth)
         while start < text.count {
             let pair = text[start...].prefix { $0 != UInt8(ascii: "&") }
             start = pair.endIndex + 1

@@ -55,29 +55,32 @@ public struct Identifier: Sendable {
         sequence: UInt64,
         using random: inout some RandomNumberGenerator
     ) -> String {
-        var letters: [UInt8] = Array(kind.rawValue.utf8)
-        letters.reserveCapacity(letters.count + kind.length)
         // All but those of refreshes.
         let isLed = kind.length == 24 && kind != .transactionRefresh
-        if isLed { letters.append(contentsOf: leading.utf8) }
-        append(UInt64(max(0, milliseconds)), digits: timeLetters, to: &letters)
-        append(sequence, digits: sequenceLetters, to: &letters)
-        // Ten letters are less than 64 bits; that some are likelier by 10⁻¹ of a billionth matters to no id.
-        var rest = kind.length - (isLed ? 1 : 0) - momentLetters
-        while rest > 0 {
-            append(random.next(), digits: min(rest, 10), to: &letters)
-            rest -= 10
+        let prefix = kind.rawValue + (isLed ? leading : "")
+        let count = kind.rawValue.utf8.count + kind.length
+        return String(unsafeUninitializedCapacity: count) { letters in
+            var end = letters.update(fromContentsOf: prefix.utf8)
+            end = put(UInt64(max(0, milliseconds)), digits: timeLetters, at: end, in: letters)
+            end = put(sequence, digits: sequenceLetters, at: end, in: letters)
+            // Ten letters are less than 64 bits; that some are likelier by 10⁻¹ of a billionth matters to no id.
+            while end < count { end = put(random.next(), digits: min(count - end, 10), at: end, in: letters) }
+            return count
         }
-        return String(decoding: letters, as: UTF8.self)
     }
 
-    private static func append(_ number: UInt64, digits: Int, to letters: inout [UInt8]) {
+    /// - Returns: the place behind the digits.
+    private static func put(
+        _ number: UInt64,
+        digits: Int,
+        at start: Int,
+        in letters: UnsafeMutableBufferPointer<UInt8>
+    ) -> Int {
         var rest = number
-        let start = letters.count
-        letters.append(contentsOf: repeatElement(0, count: digits))
         for index in stride(from: start + digits - 1, through: start, by: -1) {
             letters[index] = alphabet[Int(rest % 62)]
             rest /= 62
         }
+        return start + digits
     }
 }

@@ -31,8 +31,8 @@ public struct Parameters: Sendable {
         map = form
         prefix = ""
         var unknown: [String] = []
-        for key in form.keys where key != "expand" {
-            Self.check(form[key], key, names[key], &unknown)
+        for member in form.members where member.key != "expand" {
+            Self.check(member.node, member.key, names[member.key], &unknown)
         }
         if let first = unknown.first { throw .unknown(first, others: Array(unknown.dropFirst().prefix(9))) }
     }
@@ -49,15 +49,15 @@ public struct Parameters: Sendable {
 
     /// - Parameter path: put together for a name that is unknown alone.
     private static func check(
-        _ node: FormNode?,
+        _ node: FormNode,
         _ path: @autoclosure () -> String,
         _ names: Names?,
         _ unknown: inout [String]
     ) {
         guard let names else { return unknown.append(path()) }
         guard case .group(let members) = names, case .map(let map) = node, !map.isList else { return }
-        for key in map.keys {
-            check(map[key], "\(path())[\(key)]", members[key], &unknown)
+        for member in map.members {
+            check(member.node, "\(path())[\(member.key)]", members[member.key], &unknown)
         }
     }
 
@@ -169,6 +169,7 @@ public struct Parameters: Sendable {
     public func choices(_ name: String, of allowed: [String]) throws(StripeError) -> [String]? {
         guard let values = try scalars(name) else { return nil }
         var chosen: [String] = []
+        chosen.reserveCapacity(values.count)
         for (index, value) in values.enumerated() {
             guard allowed.contains(value) else { throw .badEnum("\(path(name))[\(index)]", allowed: allowed) }
             if !chosen.contains(value) { chosen.append(value) }
@@ -230,9 +231,9 @@ public struct Parameters: Sendable {
         guard let node = map[name] else { return nil }
         guard case .map(let members) = node else { throw .badObject(path(name)) }
         var pairs: [(key: String, value: String)] = []
-        for key in members.keys {
-            guard case .value(let value) = members[key] else { throw .badString("\(path(name))[\(key)]") }
-            pairs.append((key, value))
+        for member in members.members {
+            guard case .value(let value) = member.node else { throw .badString("\(path(name))[\(member.key)]") }
+            pairs.append((member.key, value))
         }
         return pairs
     }

@@ -383,6 +383,30 @@ def test_a_session_is_replayed_with_its_secret(raw):
     assert raw.post("/v1/financial_connections/sessions", form, **headers).content == first.content
 
 
+@pytest.mark.parametrize("more", [{}, {"expand[]": "account_holder.customer"}])
+@pytest.mark.parametrize("country, version, other", [
+    ("filters[countries][]", "2022-08-01", "2026-08-26.dahlia"),
+    ("filters[countries][]", "2026-08-26.dahlia", "2025-03-31.basil"),
+    ("filters[country]", "2026-10-28.endive", "2026-09-30.endive"),
+])
+def test_a_session_is_replayed_as_it_was_when_it_was_new(raw, country, version, other, more):
+    form = {
+        "account_holder[type]": "customer", "account_holder[customer]": raw.customer()["id"],
+        "permissions[]": ["balances", "transactions"], "prefetch[]": "balances", country: "US",
+        "limits[accounts]": 1, "return_url": "https://shop.example/back?a=%22", **more,
+    }
+    key = {"Idempotency-Key": unique()}
+    first = raw.post("/v1/financial_connections/sessions", form, **key, **{"Stripe-Version": version})
+    done = raw.complete(good(first), institution=TEST)
+    assert len(done["accounts"]["data"]) == 1
+    # The version that the first request asked for counts.
+    for asked in (version, other):
+        again = raw.post("/v1/financial_connections/sessions", form, **key, **{"Stripe-Version": asked})
+        assert again.content == first.content
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert again.headers["Original-Request"] == first.headers["Request-Id"]
+
+
 def test_fifty_concurrent_posts_with_one_key_make_one_object(server, raw):
     email, key, together = f"{unique('fifty')}@example.com", unique(), threading.Barrier(50)
 

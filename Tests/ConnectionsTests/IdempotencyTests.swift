@@ -23,16 +23,16 @@ extension Stage {
     ) async throws -> Answer {
         let changes = try Customer.Changes(Self.parameters("", Customer.names))
         let (world, ring, scope) = (world, ring, scope ?? self.scope)
-        return try await Idempotency.once(
+        let use = Idempotency(
             key: key,
             fingerprint: fingerprint,
             request: request,
             in: scope,
             database,
             world,
-            ring,
-            render: render
-        ) { db in
+            ring
+        )
+        return try await use.once(render: render) { db in
             let customer = try Customer.create(changes, by: Self.cause, in: scope, db, world)
             if let error { throw error }
             return Answer(body: Array(customer.id.utf8))

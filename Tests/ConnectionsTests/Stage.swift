@@ -166,7 +166,8 @@ final class Stage: Sendable {
         let request = try Session.Request(Self.parameters(form, Session.names(version)), version)
         let scope = scope ?? self.scope
         let draft = try Session.Draft(request, lifetime: Self.lifetime, in: scope, world, ring)
-        return try await (database.write { db in try Session.create(draft, db) }, draft.secret)
+        try await database.write { db in try Session.create(draft, db) }
+        return (draft.session, draft.secret)
     }
 
     func json(_ session: Session, _ version: APIVersion = .standard, expanding paths: String = "") async throws -> Node

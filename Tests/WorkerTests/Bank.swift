@@ -156,7 +156,8 @@ final class Works: Sendable {
         let parameters = try Parameters(Form.decode(Array(form.utf8)), allowing: Session.names(.standard))
         let request = try Session.Request(parameters, .standard)
         let draft = try Session.Draft(request, lifetime: 3600, in: scope, world, ring)
-        session = try await database.write { db in try Session.create(draft, db) }
+        try await database.write { db in try Session.create(draft, db) }
+        session = draft.session
     }
 
     private let time: TimeSource
