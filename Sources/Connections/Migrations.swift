@@ -2,7 +2,8 @@
 ///
 /// Every row begins with the merchant and the mode, and so does every key but those by which a key is found and rows
 /// are forgotten by their age: they are the key by which rows can be spread over machines. Times are seconds since the
-/// Unix epoch, booleans 0 or 1, lists texts with commas, and what is JSON here is JSON on the wire.
+/// Unix epoch, booleans 0 or 1, lists texts with commas, and what is JSON here is JSON on the wire. Of more than two
+/// values a column is one by `OR`: for an `IN` SQLite would build a table of them whenever a row is checked.
 
 public import Database
 
@@ -75,7 +76,7 @@ public enum Migrations {
             accounts TEXT NOT NULL,
             created {int} NOT NULL,
             expires {int},
-            status TEXT NOT NULL CHECK (status IN ('ACTIVE', 'EXPIRED', 'REVOKED')),
+            status TEXT NOT NULL CHECK (status = 'ACTIVE' OR status = 'EXPIRED' OR status = 'REVOKED'),
             generation {int} NOT NULL
         ) {strict}
         """,
@@ -193,7 +194,7 @@ public enum Migrations {
             merchant {key} NOT NULL,
             livemode {int} NOT NULL,
             created {int} NOT NULL,
-            kind TEXT NOT NULL CHECK (kind IN ('publishable', 'secret', 'restricted')),
+            kind TEXT NOT NULL CHECK (kind = 'publishable' OR kind = 'secret' OR kind = 'restricted'),
             name TEXT NOT NULL,
             masked TEXT NOT NULL,
             permissions TEXT NOT NULL,
@@ -258,7 +259,7 @@ public enum Migrations {
             return_url TEXT,
             client_secret {bytes} NOT NULL,
             client_secret_digest {bytes} NOT NULL,
-            status TEXT NOT NULL CHECK (status IN ('pending', 'succeeded', 'cancelled')),
+            status TEXT NOT NULL CHECK (status = 'pending' OR status = 'succeeded' OR status = 'cancelled'),
             cancel_reason TEXT,
             consent_at {int},
             PRIMARY KEY (merchant, livemode, id)
@@ -295,7 +296,7 @@ public enum Migrations {
             supports_payments {int} NOT NULL,
             numbers TEXT,
             permissions TEXT NOT NULL,
-            status TEXT NOT NULL CHECK (status IN ('active', 'inactive', 'disconnected')),
+            status TEXT NOT NULL CHECK (status = 'active' OR status = 'inactive' OR status = 'disconnected'),
             expected_deactivation {int},
             closes_after_linking {int} NOT NULL,
             rendering {bytes} NOT NULL,
@@ -340,7 +341,8 @@ public enum Migrations {
             session {key} NOT NULL,
             created {int} NOT NULL,
             institution TEXT NOT NULL,
-            status TEXT NOT NULL CHECK (status IN ('prompting', 'authorized', 'selected', 'cancelled', 'failed')),
+            status TEXT NOT NULL CHECK (status = 'prompting' OR status = 'authorized' OR status = 'selected'
+                OR status = 'cancelled' OR status = 'failed'),
             prompt TEXT,
             note {bytes},
             credential {bytes},
@@ -381,11 +383,11 @@ public enum Migrations {
                 merchant {key} NOT NULL,
                 livemode {int} NOT NULL,
                 account {key} NOT NULL,
-                feature {key} NOT NULL CHECK (feature IN ('balance', 'ownership', 'transactions')),
+                feature {key} NOT NULL CHECK (feature = 'balance' OR feature = 'ownership' OR feature = 'transactions'),
                 id {key},
                 number {int} NOT NULL,
                 succeeded {int} NOT NULL,
-                status TEXT NOT NULL CHECK (status IN ('pending', 'succeeded', 'failed')),
+                status TEXT NOT NULL CHECK (status = 'pending' OR status = 'succeeded' OR status = 'failed'),
                 last_attempted {int} NOT NULL,
                 next_available {int},
                 attempt {int} NOT NULL,
@@ -431,7 +433,7 @@ public enum Migrations {
             name TEXT,
             frozen_time {int} NOT NULL,
             target {int},
-            status TEXT NOT NULL CHECK (status IN ('ready', 'advancing', 'internal_failure')),
+            status TEXT NOT NULL CHECK (status = 'ready' OR status = 'advancing' OR status = 'internal_failure'),
             deletes_after {int} NOT NULL,
             attempt {int} NOT NULL,
             claim_at {int} NOT NULL,
@@ -539,7 +541,7 @@ public enum Migrations {
             amount {int} NOT NULL,
             currency TEXT NOT NULL,
             description TEXT NOT NULL,
-            status TEXT NOT NULL CHECK (status IN ('pending', 'posted', 'void')),
+            status TEXT NOT NULL CHECK (status = 'pending' OR status = 'posted' OR status = 'void'),
             transacted_at {int} NOT NULL,
             settled_at {int},
             PRIMARY KEY (merchant, livemode, account, id)
@@ -565,7 +567,7 @@ public enum Migrations {
             amount {int} NOT NULL,
             currency TEXT NOT NULL,
             description TEXT NOT NULL,
-            status TEXT NOT NULL CHECK (status IN ('pending', 'posted', 'void')),
+            status TEXT NOT NULL CHECK (status = 'pending' OR status = 'posted' OR status = 'void'),
             posted_at {int} NOT NULL,
             void_at {int} NOT NULL,
             updated {int} NOT NULL,
@@ -623,7 +625,7 @@ public enum Migrations {
             endpoint {key} NOT NULL,
             since {int} NOT NULL,
             due_milliseconds {int} NOT NULL,
-            status TEXT NOT NULL CHECK (status IN ('pending', 'succeeded', 'failed')),
+            status TEXT NOT NULL CHECK (status = 'pending' OR status = 'succeeded' OR status = 'failed'),
             attempt {int} NOT NULL,
             tries {int} NOT NULL,
             PRIMARY KEY (merchant, livemode, event, endpoint)

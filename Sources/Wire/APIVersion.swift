@@ -14,13 +14,15 @@ public struct APIVersion: Sendable, Hashable, Comparable {
     /// The newest that is known here.
     public static let latest = APIVersion(date: "2026-10-28", name: "endive")
 
-    public var description: String { name.isEmpty ? date : "\(date).\(name)" }
+    /// As it stands in `Stripe-Version`.
+    public let description: String
 
     public static func < (left: APIVersion, right: APIVersion) -> Bool { left.date < right.date }
 
     private init(date: String, name: String) {
         self.date = date
         self.name = name
+        description = name.isEmpty ? date : "\(date).\(name)"
     }
 
     /// - Parameter header: the value of `Stripe-Version`; what follows a semicolon is left out.

@@ -88,17 +88,21 @@ public struct FormMap: Sendable, Equatable {
             members.append(Member(key: key, node: node))
             return
         }
-        switch (members[known].node, path.count > 1) {
-        case (.value, false):
-            members[known].node = .value(value)
-        case (.map(var branch), true):
-            // Taken out while it grows, so that it is not copied.
-            members[known].node = .value("")
+        if path.count > 1, var branch = takeBranch(known) {
             try branch.insert(value, at: path.dropFirst(), of: name)
             members[known].node = .map(branch)
-        default:
+        } else if path.count == 1, case .value = members[known].node {
+            members[known].node = .value(value)
+        } else {
             throw Self.contradiction(String(decoding: name, as: UTF8.self))
         }
+    }
+
+    /// Takes out a branch that is to grow, so that it is not copied; nil where a value stands.
+    private mutating func takeBranch(_ index: Int) -> FormMap? {
+        guard case .map(let branch) = members[index].node else { return nil }
+        members[index].node = .value("")
+        return branch
     }
 
     private static func contradiction(_ name: String) -> StripeError {
