@@ -88,7 +88,7 @@ struct Copy: AsyncParsableCommand {
                 last = (table, .now)
                 return true
             }
-            if isDue { FileHandle.standardError.write(Data("copying \(table): \(rows) rows\n".utf8)) }
+            if isDue { StandardError.write("copying \(table): \(rows) rows") }
         }
     }
 }

@@ -20,7 +20,7 @@ struct LineLog: LogHandler {
         if let more = event.metadata { fields.merge(more) { _, new in new } }
         let time = Date().formatted(.iso8601)
         let line = isTerminal ? text(time, event, fields) : json(time, event, fields)
-        FileHandle.standardError.write(Data((line + "\n").utf8))
+        StandardError.write(line)
     }
 
     private func text(_ time: String, _ event: LogEvent, _ fields: Logger.Metadata) -> String {
@@ -36,5 +36,12 @@ struct LineLog: LogHandler {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return (try? encoder.encode(object)).map { String(decoding: $0, as: UTF8.self) } ?? "\(event.message)"
+    }
+}
+
+enum StandardError {
+    /// Writes a line. Where that is not possible, on a full disk for one, the line is lost and all else goes on.
+    static func write(_ line: String) {
+        try? FileHandle.standardError.write(contentsOf: Data("\(line)\n".utf8))
     }
 }

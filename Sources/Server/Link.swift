@@ -82,7 +82,7 @@ struct Link: AsyncParsableCommand {
 
     /// For the person, and not for what reads the output.
     private func say(_ text: String) {
-        FileHandle.standardError.write(Data("\(text)\n".utf8))
+        StandardError.write(text)
     }
 
     private func open(_ address: String) -> Bool {

@@ -174,6 +174,6 @@ struct Listen: AsyncParsableCommand {
 
     /// For the person, and not for what reads the output.
     private func say(_ text: String) {
-        FileHandle.standardError.write(Data("\(text)\n".utf8))
+        StandardError.write(text)
     }
 }

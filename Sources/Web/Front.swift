@@ -163,6 +163,7 @@ struct Endpoint: Sendable {
         let isPost = request.method == .post
         let isForm = isPost && route.content == .form
         let text = isForm ? try await Self.body(of: request) : Array((request.uri.query ?? "").utf8)
+        let form = try Form.decode(text)
         return Call(
             request,
             to: route,
@@ -172,7 +173,7 @@ struct Endpoint: Sendable {
             version,
             // Clients are idempotent by the Session's state; a person must not get at the merchant's keys.
             idempotencyKey: isPost && !route.isForClients ? try Self.idempotencyKey(request.headers) : nil,
-            try Form.decode(text),
+            form,
             service
         )
     }

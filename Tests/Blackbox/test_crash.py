@@ -9,7 +9,7 @@ import threading
 import pytest
 import requests
 
-from support import DATABASE, good, unique
+from support import DATABASE, Server, good, unique
 
 THREADS = 16
 
@@ -122,3 +122,15 @@ def test_a_clean_stop_keeps_everything(own_server):
     server.stop()
     server.start()
     assert good(server.api().get(f"/v1/financial_connections/sessions/{linked['id']}")) == linked
+
+
+def test_a_log_that_nobody_can_write_to_stops_nothing(tmp_path):
+    """Standard error is on a full disk from the first line on."""
+    server = Server(tmp_path)
+    (tmp_path / "server.log").symlink_to("/dev/full")
+    server.log = lambda: "its log is lost"
+    server.start()
+    try:
+        assert server.api().linked()["accounts"]["data"]
+    finally:
+        server.stop()
