@@ -37,6 +37,7 @@ public struct KnownAnswer: Sendable {
     }
 }
 
+/// One request's use of a key.
 public final class Idempotency: Sendable {
     /// How long a key is kept at least.
     public static let lifetime: Int64 = 24 * 3600
@@ -155,7 +156,7 @@ public final class Idempotency: Sendable {
             let body = try ring.open(sealed, for: .idempotentAnswer, owner: key)
             return Answer(status: status, body: body, original: original)
         }
-        // Requests of one path keep recipes all or none.
+        // Requests with the same parameters keep recipes all or none.
         guard let again else { throw DatabaseError.unexpectedValue(column: 4) }
         return Answer(status: status, body: try again(recipe, db), original: original)
     }

@@ -448,6 +448,8 @@ public struct Session: Sendable {
     }
 
     /// Writes a Session as it was when it was new, whatever became of it: all of that is in what never changes of it.
+    /// Replays are made of it, so within a version of the API it must stay the same bytes (decision 14).
+    /// - Parameter recipe: what ``Draft/recipe(_:)`` gave.
     public static func writeNew(
         _ recipe: String,
         to json: inout JSONWriter,
